@@ -1,0 +1,70 @@
+/** Every code that a {@link ReftarError} can carry. Branch on these, never on messages. */
+export type ErrorCode =
+  /** The input does not begin as a reftar archive. */
+  | 'BAD_MAGIC'
+  | 'UNSUPPORTED_VERSION'
+  | 'UNSUPPORTED_FEATURE'
+  /** The input ends before the trailer does. */
+  | 'TRUNCATED'
+  /** Bytes follow the trailer. */
+  | 'TRAILING_DATA'
+  /** A field has a value that the format does not allow, or a second way to write an allowed one. */
+  | 'BAD_FIELD'
+  /** Each record is well formed, but their sequence is not an archive: ordinals, parents, order, tiling. */
+  | 'BAD_STRUCTURE'
+  /** A name that could name something else than one new entry of its directory. */
+  | 'UNSAFE_NAME'
+  /** A reference to bytes that no earlier data extent holds. */
+  | 'DANGLING_REFERENCE'
+  | 'CHECKSUM_MISMATCH'
+  /** More than the reader is willing to take: see `Limits`. */
+  | 'LIMIT_EXCEEDED'
+  /** The caller broke a documented rule of an option or of a record stream. */
+  | 'INVALID_ARGUMENT'
+  /** A source could not give all that was asked of it, or gave two different answers. */
+  | 'SOURCE_CHANGED'
+  /** A source was skipped: its kind or its size cannot be archived. */
+  | 'SOURCE_SKIPPED'
+  /** The target already has that name. */
+  | 'TARGET_EXISTS'
+  /** Something other than this run changed the target while it was written. */
+  | 'TARGET_CHANGED'
+  /** `reflink: 'always'` was asked for, and a range could not be cloned. */
+  | 'CLONE_REFUSED'
+  /** A staging directory that an earlier, killed run left behind. */
+  | 'LEFTOVER'
+  /** A stream that feeds or drains this one died before it had ended. */
+  | 'PREMATURE_CLOSE'
+  /** A system call failed: see `errno` and `syscall`. */
+  | 'SYSTEM_CALL'
+
+export interface ErrorDetails {
+  /** Where in the archive, in bytes from its start. */
+  readonly offset?: number
+  /** The entry or file concerned, as the raw bytes of its path. */
+  readonly path?: Uint8Array
+  /** The number of the system error, as in errno(3). */
+  readonly errno?: number
+  readonly syscall?: string
+  readonly cause?: unknown
+}
+
+/** The one error class of this package. */
+export class ReftarError extends Error {
+  override readonly name = 'ReftarError'
+  readonly code: ErrorCode
+  readonly offset: number | undefined
+  readonly path: Uint8Array | undefined
+  readonly errno: number | undefined
+  readonly syscall: string | undefined
+
+  constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
+    const at = details.offset === undefined ? '' : ` (at byte ${details.offset})`
+    super(message + at, details.cause === undefined ? undefined : { cause: details.cause })
+    this.code = code
+    this.offset = details.offset
+    this.path = details.path
+    this.errno = details.errno
+    this.syscall = details.syscall
+  }
+}

@@ -1,0 +1,278 @@
+import { ReftarError } from '../errors.js'
+import { type ArchiveRecord, type Data, type Entry, sliceData } from '../record.js'
+import { ByteWriter } from './bytes.js'
+import { type Checksums, chainDigest } from './checksums.js'
+import { DIGEST_SIZE, FEATURE_NO_PAYLOAD_DIGEST, SEGMENT_HEADER_SIZE, SEGMENT_PAYLOAD, SEGMENT_TABLES } from './constants.js'
+import { addressesFollow, DataSpace } from './data-space.js'
+import { checkMetadata, encodeEntryRow } from './entry-row.js'
+import { DATA_ROW_SIZE, END_ROW_SIZE, type ExtentRow, encodeEndRow, encodeExtentRow, extentRowSize, joinRows } from './extent-row.js'
+import { encodeHeader } from './header.js'
+import { OwnerNamesWriter } from './owner-names.js'
+import { encodeSegmentHead, paddingLength, payloadLength, type SegmentLayout, type SegmentPosition, tablesLength } from './segment.js'
+import { Structure } from './structure.js'
+import { encodeTrailer, type Totals } from './trailer.js'
+
+export interface EncoderOptions {
+  /** In bytes. */
+  readonly blockSize: number
+  /** Siblings ascend by the bytes of their names. */
+  readonly sorted: boolean
+  /** Whether each segment carries the SHA-256 of its payload. */
+  readonly payloadDigest: boolean
+}
+
+/** A segment that takes nothing more; only the digest of its payload is wanted before it can be written. */
+export interface ClosedSegment {
+  readonly position: SegmentPosition
+  readonly layout: SegmentLayout
+  readonly openDirectories: readonly number[]
+  readonly names: Uint8Array
+  readonly rows: Uint8Array
+  readonly crcs: Uint32Array
+  /** Short blocks, padding and whole blocks, in one piece. */
+  readonly payload: Uint8Array
+}
+
+interface Start extends Omit<SegmentPosition, 'offset' | 'sequence'> {
+  readonly openDirectories: readonly number[]
+}
+
+/**
+ * Records in, an archive out: `header()`, then for each record `add()`, then `finish()`; every segment that these
+ * return is sealed by `seal()` in its order, and written as its head and its payload; `trailer()` comes last.
+ */
+export class ArchiveEncoder {
+  readonly #options: EncoderOptions
+  readonly #checksums: Checksums
+  readonly #structure: Structure
+  /** From addresses of the record stream to addresses of the archive. */
+  readonly #space = new DataSpace<number>(1, addressesFollow)
+  readonly #rows = new ByteWriter(64 * 1024)
+  #names = new OwnerNamesWriter()
+  #pending: ExtentRow | undefined
+  #crcs: number[] = []
+  #shorts: Uint8Array[] = []
+  #wholes: Uint8Array[] = []
+  #shortLength = 0
+  #wholeLength = 0
+  #start: Start
+  #block = 0
+  #offset: number
+  #totals = { segments: 0, extents: 0, dataBytes: 0 }
+  #digest = new Uint8Array(DIGEST_SIZE)
+
+  constructor(options: EncoderOptions, checksums: Checksums) {
+    this.#options = options
+    this.#checksums = checksums
+    this.#structure = new Structure(options.blockSize, options.sorted)
+    this.#start = this.#startHere()
+    this.#offset = options.blockSize
+  }
+
+  get totals(): Totals {
+    const { entries, logicalBytes } = this.#structure
+    return { ...this.#totals, entries, logicalBytes, blocks: this.#block }
+  }
+
+  header(): Uint8Array {
+    const { blockSize, sorted, payloadDigest } = this.#options
+    const features = payloadDigest ? 0 : FEATURE_NO_PAYLOAD_DIGEST
+    const header = encodeHeader({ blockSize, features, sorted }, this.#checksums)
+    this.#digest = new Uint8Array(this.#checksums.sha256(header))
+    return header
+  }
+
+  /**
+   * Takes in one record and returns the segments that it closes.
+   *
+   * @throws INVALID_ARGUMENT, BAD_STRUCTURE, UNSAFE_NAME, DANGLING_REFERENCE for records that make no archive
+   */
+  *add(record: ArchiveRecord): Generator<ClosedSegment, void, undefined> {
+    switch (record.kind) {
+      case 'entry':
+        checkMetadata(record)
+        if (this.#isFull(0, entryRowBound(record))) yield this.#close()
+        this.#structure.entry(record)
+        this.#flushPending()
+        encodeEntryRow(this.#rows, record, this.#names)
+        break
+      case 'data':
+        yield* this.#addData(record)
+        break
+      case 'reference':
+        for (const { place, skip, length } of this.#space.resolve(record.address, record.length)) {
+          yield* this.#addRow({ ...record, address: place + skip, length })
+        }
+        break
+      case 'end':
+        if (this.#isFull(0, END_ROW_SIZE)) yield this.#close()
+        this.#structure.end()
+        this.#flushPending()
+        encodeEndRow(this.#rows, record)
+        break
+      default:
+        yield* this.#addRow(record)
+    }
+  }
+
+  /** @throws BAD_STRUCTURE when a file has not ended */
+  *finish(): Generator<ClosedSegment, void, undefined> {
+    this.#structure.finish()
+    if (this.#tablesLength() > 0) yield this.#close()
+  }
+
+  /** The header and tables of a segment. Segments are sealed in their order, each once. */
+  seal(segment: ClosedSegment, payloadDigest: Uint8Array = new Uint8Array(DIGEST_SIZE)): Uint8Array {
+    const payload = { length: segment.payload.byteLength, digest: payloadDigest }
+    const head = encodeSegmentHead(segment.position, segment.layout, segment, payload, this.#checksums)
+    this.#digest = new Uint8Array(chainDigest(this.#digest, this.#checksums.sha256(head), this.#checksums))
+    return head
+  }
+
+  trailer(): Uint8Array {
+    return encodeTrailer({ offset: this.#offset, totals: this.totals, digest: this.#digest }, this.#checksums)
+  }
+
+  *#addData(data: Data): Generator<ClosedSegment, void, undefined> {
+    const { blockSize } = this.#options
+    const length = data.bytes.byteLength
+    const inBlock = (this.#structure.openFile?.size ?? 0) % blockSize
+    const isRun = inBlock === 0 && length % blockSize === 0
+    if (length === 0 || (!isRun && inBlock + length > blockSize)) {
+      throw new ReftarError(
+        'INVALID_ARGUMENT',
+        `data of ${length} bytes lies ${inBlock} bytes into a block of ${blockSize}, expected whole blocks or a part of one: put a blockSplitter before`,
+        { path: this.#structure.path() },
+      )
+    }
+    const { mayBeShared } = data
+    const size = isRun ? blockSize : length
+    for (let at = 0; at < length; ) {
+      const rowSize = this.#rowCost({ kind: 'dataRow', length, mayBeShared })
+      if (this.#isFull(size, rowSize + 4)) {
+        yield this.#close()
+        continue
+      }
+      const room = Math.min(
+        Math.floor((SEGMENT_PAYLOAD - this.#shortLength - this.#wholeLength) / size),
+        Math.floor((SEGMENT_TABLES - this.#tablesLength() - rowSize) / 4),
+      )
+      const end = Math.min(length, at + Math.max(1, room) * size)
+      const crcs = data.crcs?.subarray(Math.floor(at / size), Math.floor(end / size))
+      this.#takeBlocks(sliceData(data, at, end, crcs), inBlock, size)
+      at = end
+    }
+  }
+
+  /** Adds data that fits: blocks of `size` bytes each. */
+  #takeBlocks(data: Data, inBlock: number, size: number): void {
+    const { blockSize } = this.#options
+    const length = data.bytes.byteLength
+    const count = length / size
+    this.#append({ kind: 'dataRow', length, mayBeShared: data.mayBeShared })
+    for (let i = 0; i < count; i++) {
+      this.#crcs.push(data.crcs?.[i] ?? this.#checksums.crc32(data.bytes.subarray(i * size, (i + 1) * size)))
+    }
+    if (size === blockSize) {
+      this.#wholes.push(data.bytes)
+      this.#wholeLength += length
+    } else {
+      this.#shorts.push(data.bytes)
+      this.#shortLength += length
+    }
+    this.#space.append(0, length, this.#block * blockSize + inBlock)
+    this.#block += count
+    this.#totals.dataBytes += length
+  }
+
+  *#addRow(row: ExtentRow): Generator<ClosedSegment, void, undefined> {
+    if (!(Number.isSafeInteger(row.length) && row.length > 0)) {
+      throw new ReftarError('INVALID_ARGUMENT', `${row.kind} has length ${row.length}, expected 1 or more`)
+    }
+    if (this.#isFull(0, this.#rowCost(row))) yield this.#close()
+    this.#append(row)
+  }
+
+  /** The bytes that a row adds to the tables: none when it joins the one before. */
+  #rowCost(row: ExtentRow): number {
+    return this.#pending && joinRows(this.#pending, row) ? 0 : extentRowSize(row)
+  }
+
+  #append(row: ExtentRow): void {
+    this.#structure.extent(row)
+    const joined = this.#pending && joinRows(this.#pending, row)
+    if (!joined) this.#flushPending()
+    this.#pending = joined ?? row
+  }
+
+  #flushPending(): void {
+    if (!this.#pending) return
+    encodeExtentRow(this.#rows, this.#pending)
+    this.#totals.extents++
+    this.#pending = undefined
+  }
+
+  #isFull(payload: number, tables: number): boolean {
+    const length = this.#tablesLength()
+    if (length === 0) return false
+    const open = this.#start.openDirectories.length * 8
+    return (
+      this.#shortLength + this.#wholeLength + payload > SEGMENT_PAYLOAD || open + length + tables > SEGMENT_TABLES
+    )
+  }
+
+  /** Without the open directories, so that it is 0 for a segment that holds nothing. */
+  #tablesLength(): number {
+    const pending = this.#pending ? extentRowSize(this.#pending) : 0
+    return this.#names.byteLength + this.#rows.length + pending + this.#crcs.length * 4
+  }
+
+  #startHere(): Start {
+    const { entries, openDirectories, openFile } = this.#structure
+    return {
+      firstOrdinal: entries + 1,
+      firstBlock: this.#block,
+      continuedEntry: openFile?.ordinal ?? 0,
+      continuedSize: openFile?.size ?? 0,
+      openDirectories,
+    }
+  }
+
+  #close(): ClosedSegment {
+    this.#flushPending()
+    const { blockSize } = this.#options
+    const { openDirectories, ...start } = this.#start
+    const names = this.#names.bytes()
+    const rows = this.#rows.view().slice()
+    const layout: SegmentLayout = {
+      openDirectories: openDirectories.length,
+      namesLength: names.byteLength,
+      rowsLength: rows.byteLength,
+      blocks: this.#crcs.length,
+      shortLength: this.#shortLength,
+      wholeBlocks: this.#wholeLength / blockSize,
+    }
+    const position = { ...start, offset: this.#offset, sequence: this.#totals.segments }
+    const padding = new Uint8Array(paddingLength(this.#offset, layout, blockSize))
+    const length = payloadLength(this.#offset, layout, blockSize)
+    const payload = Buffer.concat([...this.#shorts, padding, ...this.#wholes], length)
+    this.#offset += SEGMENT_HEADER_SIZE + tablesLength(layout) + length
+    this.#totals.segments++
+    const crcs = Uint32Array.from(this.#crcs)
+    this.#names = new OwnerNamesWriter()
+    this.#rows.clear()
+    this.#crcs = []
+    this.#shorts = []
+    this.#wholes = []
+    this.#shortLength = 0
+    this.#wholeLength = 0
+    this.#start = this.#startHere()
+    return { position, layout, openDirectories, names, rows, crcs, payload }
+  }
+}
+
+/** No fewer bytes than the row of an entry and its owner names need. */
+function entryRowBound({ name, metadata }: Entry): number {
+  const names = (metadata.owner?.user?.byteLength ?? 0) + (metadata.owner?.group?.byteLength ?? 0)
+  return 128 + DATA_ROW_SIZE + name.byteLength + names + (metadata.linkTarget?.byteLength ?? 0)
+}

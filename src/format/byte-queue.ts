@@ -1,0 +1,44 @@
+/** Bytes that arrive in pieces of any size and leave in pieces that are asked for. */
+export class ByteQueue {
+  #chunks: Uint8Array[] = []
+  #length = 0
+  #consumed = 0
+
+  /** Bytes that can be taken. */
+  get length(): number {
+    return this.#length
+  }
+
+  /** Bytes that were taken. */
+  get consumed(): number {
+    return this.#consumed
+  }
+
+  push(chunk: Uint8Array): void {
+    if (chunk.byteLength === 0) return
+    this.#chunks.push(chunk)
+    this.#length += chunk.byteLength
+  }
+
+  /** The next `length` bytes, or undefined while they are not all there; a view where they arrived in one chunk. */
+  peek(length: number): Uint8Array | undefined {
+    if (length > this.#length) return undefined
+    const first = this.#chunks[0] ?? new Uint8Array(0)
+    if (length <= first.byteLength) return first.subarray(0, length)
+    const joined = Buffer.concat(this.#chunks, this.#length)
+    this.#chunks = [joined]
+    return joined.subarray(0, length)
+  }
+
+  /** As {@link peek}, and consumes them. */
+  take(length: number): Uint8Array | undefined {
+    const bytes = this.peek(length)
+    if (!bytes) return undefined
+    this.#length -= length
+    this.#consumed += length
+    const first = this.#chunks[0]
+    if (first && first.byteLength > length) this.#chunks[0] = first.subarray(length)
+    else this.#chunks.shift()
+    return bytes
+  }
+}

@@ -1,0 +1,195 @@
+import { ReftarError } from '../errors.js'
+import type { Entry } from '../record.js'
+import { compareBytes } from './bytes.js'
+import { MAX_NAME } from './constants.js'
+import type { ExtentRow } from './extent-row.js'
+import { DEFAULT_LIMITS, type Limits } from './limits.js'
+
+interface OpenDirectory {
+  readonly ordinal: number
+  readonly name: Uint8Array
+  /** The greatest name so far, in a sorted archive. */
+  last: Uint8Array | undefined
+  /** Every name so far, in an archive that is not sorted. */
+  readonly names: Set<string> | undefined
+}
+
+interface OpenFile {
+  readonly ordinal: number
+  readonly name: Uint8Array
+  size: number
+  previous: ExtentRow | undefined
+}
+
+const SLASH = 0x2f
+const DOT = 0x2e
+
+/**
+ * The grammar of an archive (FORMAT.md, "Structure"): which record may follow which. The encoder and the parser
+ * ask the same object, so nothing can be written that would not be read.
+ */
+export class Structure {
+  readonly #blockSize: number
+  readonly #sorted: boolean
+  readonly #limits: Limits
+  readonly #stack: OpenDirectory[]
+  readonly #linked = new Set<number>()
+  #file: OpenFile | undefined
+  #entries = 0
+  #references = 0
+  #logicalBytes = 0
+
+  constructor(blockSize: number, sorted: boolean, limits: Partial<Limits> = {}) {
+    this.#blockSize = blockSize
+    this.#sorted = sorted
+    this.#limits = { ...DEFAULT_LIMITS, ...limits }
+    this.#stack = [this.#directory(0, new Uint8Array(0))]
+  }
+
+  get entries(): number {
+    return this.#entries
+  }
+
+  /** Sum of the sizes of all files so far, in bytes. */
+  get logicalBytes(): number {
+    return this.#logicalBytes
+  }
+
+  /** Ordinals of the directories that may still receive entries, outermost first; without the target itself. */
+  get openDirectories(): number[] {
+    return this.#stack.filter(directory => directory.ordinal > 0).map(directory => directory.ordinal)
+  }
+
+  /** The file that is not yet at its end. */
+  get openFile(): { readonly ordinal: number; readonly size: number } | undefined {
+    return this.#file
+  }
+
+  /** @throws BAD_STRUCTURE, UNSAFE_NAME, LIMIT_EXCEEDED */
+  entry(entry: Entry): void {
+    const { ordinal, parent, name, type } = entry
+    if (this.#file) throw this.#error('BAD_STRUCTURE', `entry ${ordinal} begins before entry ${this.#file.ordinal} ends`)
+    if (ordinal !== this.#entries + 1) {
+      throw this.#error('BAD_STRUCTURE', `entry has ordinal ${ordinal}, expected ${this.#entries + 1}`)
+    }
+    this.#count('entries', ordinal)
+    const isRoot = name.byteLength === 0 && ordinal === 1 && parent === 0 && type === 'directory'
+    if (!isRoot) {
+      this.#checkName(entry)
+      this.#leaveUpTo(entry)
+      this.#checkOrder(entry)
+    }
+    this.#checkLink(entry)
+    this.#entries = ordinal
+    if (entry.linked) this.#linked.add(ordinal)
+    if (isRoot) this.#stack.length = 0
+    if (type === 'directory') {
+      this.#stack.push(this.#directory(ordinal, name))
+      this.#count('depth', this.#stack.length - 1)
+    }
+    if (type === 'file') this.#file = { ordinal, name, size: 0, previous: undefined }
+  }
+
+  /** @throws BAD_STRUCTURE, LIMIT_EXCEEDED */
+  extent(row: ExtentRow): void {
+    const file = this.#file
+    if (!file) throw this.#error('BAD_STRUCTURE', `${row.kind} of ${row.length} bytes outside of a file`)
+    if (row.kind === 'dataRow' && file.previous?.kind === 'dataRow' && file.previous.mayBeShared === row.mayBeShared) {
+      const inBlock = file.size % this.#blockSize
+      if (inBlock !== 0) {
+        throw this.#error('BAD_STRUCTURE', `data goes on ${inBlock} bytes into a block, expected at its start`)
+      }
+    }
+    if (row.kind === 'reference') this.#count('references', ++this.#references)
+    this.#count('logicalBytes', this.#logicalBytes + row.length)
+    this.#logicalBytes += row.length
+    file.size += row.length
+    file.previous = row
+  }
+
+  /** @throws BAD_STRUCTURE */
+  end(): void {
+    if (!this.#file) throw this.#error('BAD_STRUCTURE', 'an end outside of a file')
+    this.#file = undefined
+  }
+
+  /** @throws BAD_STRUCTURE */
+  finish(): void {
+    if (this.#file) throw this.#error('BAD_STRUCTURE', `the archive ends before entry ${this.#file.ordinal} does`)
+  }
+
+  /** Of the open file, else of the innermost open directory; raw bytes. */
+  path(name: Uint8Array | undefined = this.#file?.name): Uint8Array {
+    const parts = this.#stack.map(directory => directory.name).filter(part => part.byteLength > 0)
+    if (name) parts.push(name)
+    return joinPath(parts)
+  }
+
+  #directory(ordinal: number, name: Uint8Array): OpenDirectory {
+    return { ordinal, name, last: undefined, names: this.#sorted ? undefined : new Set() }
+  }
+
+  #checkName({ ordinal, name }: Entry): void {
+    const length = name.byteLength
+    let reason: string | undefined
+    if (length === 0 || length > MAX_NAME) reason = `has ${length} bytes, expected 1 to ${MAX_NAME}`
+    else if (name.includes(SLASH)) reason = 'has a slash'
+    else if (name.includes(0)) reason = 'has a zero byte'
+    else if (name[0] === DOT && (length === 1 || (length === 2 && name[1] === DOT))) reason = 'is "." or ".."'
+    if (reason) throw new ReftarError('UNSAFE_NAME', `the name of entry ${ordinal} ${reason}`, { path: this.path() })
+  }
+
+  #leaveUpTo({ ordinal, parent }: Entry): void {
+    let depth = this.#stack.length - 1
+    while (depth >= 0 && this.#stack[depth]?.ordinal !== parent) depth--
+    if (depth < 0) {
+      throw this.#error('BAD_STRUCTURE', `entry ${ordinal} has parent ${parent}, expected an open directory`)
+    }
+    this.#stack.length = depth + 1
+  }
+
+  #checkOrder({ ordinal, name }: Entry): void {
+    const directory = this.#stack.at(-1)
+    if (!directory) return
+    if (directory.names) {
+      const key = Buffer.from(name).toString('latin1')
+      if (directory.names.has(key)) throw this.#error('BAD_STRUCTURE', `entry ${ordinal} repeats a name`, name)
+      directory.names.add(key)
+    } else {
+      if (directory.last && compareBytes(directory.last, name) >= 0) {
+        throw this.#error('BAD_STRUCTURE', `entry ${ordinal} is not in the order of names of a sorted archive`, name)
+      }
+      directory.last = name
+    }
+  }
+
+  #checkLink({ ordinal, metadata }: Entry): void {
+    const { linkTo } = metadata
+    if (linkTo !== undefined && !this.#linked.has(linkTo)) {
+      const expected = 'an earlier entry that is flagged as linked'
+      throw this.#error('BAD_STRUCTURE', `entry ${ordinal} is a hard link to ${linkTo}, expected ${expected}`)
+    }
+  }
+
+  #count(what: keyof Limits, value: number): void {
+    if (value > this.#limits[what]) {
+      throw this.#error('LIMIT_EXCEEDED', `${what} reach ${value}, the limit is ${this.#limits[what]}`)
+    }
+  }
+
+  #error(code: 'BAD_STRUCTURE' | 'LIMIT_EXCEEDED', message: string, name?: Uint8Array): ReftarError {
+    return new ReftarError(code, message, { path: this.path(name) })
+  }
+}
+
+export function joinPath(parts: readonly Uint8Array[]): Uint8Array {
+  const length = parts.reduce((sum, part) => sum + part.byteLength + 1, 0)
+  const path = new Uint8Array(Math.max(0, length - 1))
+  let at = 0
+  for (const part of parts) {
+    if (at > 0) path[at - 1] = SLASH
+    path.set(part, at)
+    at += part.byteLength + 1
+  }
+  return path
+}

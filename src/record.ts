@@ -1,0 +1,135 @@
+/**
+ * What flows between the stages: entries, the extents of each file, and its end, in the order of the archive.
+ *
+ * A record stream has a *data space* of its own: an address is the number of data bytes that went before in
+ * that stream. It does not depend on how data was cut into records, nor on any block size, so a stage may cut
+ * and join data freely; a stage that drops data translates the references that follow.
+ */
+export type ArchiveRecord = Entry | Data | Hole | Missing | Reference | End
+
+export type Extent = Data | Hole | Missing | Reference
+
+export type EntryType =
+  | 'file'
+  | 'directory'
+  | 'symlink'
+  | 'hardlink'
+  | 'characterDevice'
+  | 'blockDevice'
+  | 'fifo'
+
+/**
+ * Opens an entry. It has no size: that is the sum of the extents that follow, up to its {@link End}. Only files
+ * have extents and an end.
+ */
+export interface Entry {
+  readonly kind: 'entry'
+  /** Counted from 1, without a gap. */
+  readonly ordinal: number
+  /** The ordinal of the directory that holds it; 0 for the target directory. */
+  readonly parent: number
+  /** One component of raw bytes. Empty only for entry 1, when it stands for the target directory itself. */
+  readonly name: Uint8Array
+  readonly type: EntryType
+  /** Later entries may be hard links to this one. */
+  readonly linked: boolean
+  readonly metadata: Metadata
+}
+
+/** A field that is absent was not captured. A directory without any was not asked for: it is only implied. */
+export interface Metadata {
+  /** Permission bits with setuid, setgid and sticky: 0 to 0o7777. */
+  readonly mode?: number
+  readonly owner?: Owner
+  readonly modified?: Time
+  /** Of a symbolic link, as raw bytes. */
+  readonly linkTarget?: Uint8Array
+  /** Of a hard link: the ordinal of the entry that it is another name of. */
+  readonly linkTo?: number
+  readonly device?: Device
+}
+
+export interface Owner {
+  readonly uid: number
+  readonly gid: number
+  readonly user?: Uint8Array
+  readonly group?: Uint8Array
+}
+
+/** Since 1970-01-01T00:00:00Z; `seconds` may be negative, `nanoseconds` are 0 to 999,999,999. */
+export interface Time {
+  readonly seconds: number
+  readonly nanoseconds: number
+}
+
+export interface Device {
+  readonly major: number
+  readonly minor: number
+}
+
+/** `bytes` belong to the receiver and are never reused. Cut one only with {@link sliceData}, which cuts all its fields. */
+export interface Data {
+  readonly kind: 'data'
+  readonly bytes: Uint8Array
+  /** CRC32 of each block that it touches, where a stage has computed them. */
+  readonly crcs?: Uint32Array
+  /** The source disk says that others share this storage. */
+  readonly mayBeShared: boolean
+}
+
+export interface Hole {
+  readonly kind: 'hole'
+  /** In bytes. */
+  readonly length: number
+  readonly preallocated: boolean
+}
+
+/** Bytes that the source would not give. Never zeros that pass for data. */
+export interface Missing {
+  readonly kind: 'missing'
+  /** In bytes. */
+  readonly length: number
+  readonly errno: number
+}
+
+/** The same bytes as the data at `address` of the stream that it travels in. */
+export interface Reference {
+  readonly kind: 'reference'
+  readonly address: number
+  /** In bytes. */
+  readonly length: number
+  /** `shared`: a fact of the source disk. `dedup`: equal content that was found. */
+  readonly origin: Origin
+}
+
+export type Origin = 'shared' | 'dedup'
+
+export interface End {
+  readonly kind: 'end'
+  /** `changed`: the source changed while it was read, so the bytes may be of no single moment. */
+  readonly state: 'whole' | 'changed'
+}
+
+/** The bytes that a record stands for: 0 for an entry and an end. */
+export function lengthOf(record: ArchiveRecord): number {
+  switch (record.kind) {
+    case 'entry':
+    case 'end':
+      return 0
+    case 'data':
+      return record.bytes.byteLength
+    default:
+      return record.length
+  }
+}
+
+/**
+ * Bytes `start` to `end` of a data record, counted from its own start.
+ *
+ * @param crcs - the part of `data.crcs` that belongs to the slice; a cut inside a block leaves them out
+ */
+export function sliceData(data: Data, start: number, end: number, crcs?: Uint32Array): Data {
+  const bytes = data.bytes.subarray(start, end)
+  const { mayBeShared } = data
+  return crcs === undefined ? { kind: 'data', bytes, mayBeShared } : { kind: 'data', bytes, crcs, mayBeShared }
+}

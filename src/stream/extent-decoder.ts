@@ -1,0 +1,63 @@
+import { loadChecksums, sha256InBackground } from '../crc/checksums.js'
+import { ReftarError } from '../errors.js'
+import { ArchiveParser } from '../format/archive-parser.js'
+import { equalBytes } from '../format/bytes.js'
+import type { Limits } from '../format/limits.js'
+import type { Totals } from '../format/trailer.js'
+import type { ArchiveRecord } from '../record.js'
+import { type Stage, stage } from './stage.js'
+
+export interface ExtentDecoderOptions {
+  readonly limits?: Partial<Limits>
+  readonly signal?: AbortSignal
+}
+
+export interface DecodeSummary extends Totals {
+  /** Bytes of the archive that were taken in. */
+  archiveBytes: number
+}
+
+type Writable<T> = { -readonly [K in keyof T]: T[K] }
+
+/**
+ * The bytes of an archive to checked records. A record comes out only after the whole of its segment was found
+ * good; the stream ends without an error only after the trailer proved that the archive is whole.
+ *
+ * @throws through the stream, every code of docs/FORMAT.md, "What readers refuse"
+ */
+export function extentDecoder(options: ExtentDecoderOptions = {}): Stage<ArchiveRecord, DecodeSummary> {
+  const summary: Writable<DecodeSummary> = {
+    archiveBytes: 0,
+    segments: 0,
+    entries: 0,
+    extents: 0,
+    blocks: 0,
+    dataBytes: 0,
+    logicalBytes: 0,
+  }
+  let parser: ArchiveParser
+
+  return stage<Uint8Array, ArchiveRecord, DecodeSummary>(
+    summary,
+    {
+      async open() {
+        parser = new ArchiveParser(await loadChecksums(), options.limits)
+      },
+      async *transform(chunk) {
+        if (!(chunk instanceof Uint8Array)) throw new ReftarError('INVALID_ARGUMENT', 'an archive is bytes, found something else')
+        summary.archiveBytes += chunk.byteLength
+        for (const { records, payload, payloadDigest, offset } of parser.push(chunk)) {
+          if (payloadDigest && !equalBytes(payloadDigest, await sha256InBackground(payload))) {
+            throw new ReftarError('CHECKSUM_MISMATCH', 'the payload of the segment has another SHA-256 than its header says', { offset })
+          }
+          Object.assign(summary, parser.totals)
+          yield* records
+        }
+      },
+      *flush() {
+        parser.end()
+      },
+    },
+    options.signal,
+  )
+}

@@ -1,0 +1,85 @@
+import { loadChecksums, sha256InBackground } from '../crc/checksums.js'
+import { ArchiveEncoder, type ClosedSegment } from '../format/archive-encoder.js'
+import { DEFAULT_BLOCK_SIZE } from '../format/constants.js'
+import type { Totals } from '../format/trailer.js'
+import type { ArchiveRecord } from '../record.js'
+import { checkBlockSize } from './block-splitter.js'
+import { type Stage, stage } from './stage.js'
+
+export interface ExtentEncoderOptions {
+  /** In bytes, the same as that of the blockSplitter before; 4096 by default. */
+  readonly blockSize?: number
+  /** Entries come in the byte order of their names, directory by directory; true by default, and checked. */
+  readonly sorted?: boolean
+  readonly signal?: AbortSignal
+}
+
+export interface EncodeSummary extends Totals {
+  /** Of the archive so far. */
+  archiveBytes: number
+}
+
+type Writable<T> = { -readonly [K in keyof T]: T[K] }
+
+/**
+ * Records to the bytes of an archive, docs/FORMAT.md; takes what a blockSplitter puts out.
+ *
+ * @throws INVALID_ARGUMENT at once for a block size that the format does not allow; through the stream
+ *   INVALID_ARGUMENT, BAD_STRUCTURE, UNSAFE_NAME and DANGLING_REFERENCE for records that make no archive
+ */
+export function extentEncoder(options: ExtentEncoderOptions = {}): Stage<Uint8Array, EncodeSummary> {
+  const { blockSize = DEFAULT_BLOCK_SIZE, sorted = true } = options
+  checkBlockSize(blockSize)
+  const summary: Writable<EncodeSummary> = {
+    archiveBytes: 0,
+    segments: 0,
+    entries: 0,
+    extents: 0,
+    blocks: 0,
+    dataBytes: 0,
+    logicalBytes: 0,
+  }
+  let encoder: ArchiveEncoder
+  let begun = false
+
+  function* out(...parts: Uint8Array[]): Generator<Uint8Array, void, undefined> {
+    for (const part of parts) {
+      if (part.byteLength === 0) continue
+      summary.archiveBytes += part.byteLength
+      yield part
+    }
+    Object.assign(summary, encoder.totals)
+  }
+
+  function* begin(): Generator<Uint8Array, void, undefined> {
+    if (begun) return
+    begun = true
+    yield* out(encoder.header())
+  }
+
+  async function* seal(segments: Iterable<ClosedSegment>): AsyncGenerator<Uint8Array, void, undefined> {
+    for (const segment of segments) {
+      const digest = await sha256InBackground(segment.payload)
+      yield* out(encoder.seal(segment, digest), segment.payload)
+    }
+  }
+
+  return stage<ArchiveRecord, Uint8Array, EncodeSummary>(
+    summary,
+    {
+      async open() {
+        encoder = new ArchiveEncoder({ blockSize, sorted, payloadDigest: true }, await loadChecksums())
+      },
+      async *transform(record) {
+        yield* begin()
+        yield* seal(encoder.add(record))
+      },
+      async *flush() {
+        yield* begin()
+        yield* seal(encoder.finish())
+        yield* out(encoder.trailer())
+      },
+    },
+    options.signal,
+  )
+}

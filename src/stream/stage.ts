@@ -1,0 +1,255 @@
+import { setImmediate } from 'node:timers/promises'
+import { Duplex, pipeline, Readable, Writable } from 'streamx'
+import { ReftarError } from '../errors.js'
+
+/** A live view of what a stage has done; final once the stream has finished. */
+export interface Live<S> {
+  readonly summary: Readonly<S>
+  destroy(error?: Error): void
+}
+
+export type Stage<T, S> = AsyncIterable<T> & NodeJS.ReadWriteStream & Live<S>
+export type Origin<T, S> = AsyncIterable<T> & NodeJS.ReadableStream & Live<S>
+export type Sink<S> = NodeJS.WritableStream & Live<S>
+
+type Items<T> = Iterable<T> | AsyncIterable<T>
+
+export interface StageHooks<In, Out> {
+  readonly open?: () => Promise<void>
+  /** What comes out for one input; asked for only as fast as the reader takes it. */
+  readonly transform: (input: In) => Items<Out>
+  readonly flush?: () => Items<Out>
+  /** Runs once, after every other hook has come to rest, however the stream ends. */
+  readonly close?: () => void | Promise<void>
+}
+
+export interface SinkHooks<In> {
+  readonly open?: () => Promise<void>
+  /** A promise only where something is waited for. */
+  readonly write: (input: In) => void | Promise<void>
+  /** The work that makes all of it count: it runs only when the whole input has arrived. */
+  readonly final?: () => Promise<void>
+  /** Rolls back what `final` has not made count. */
+  readonly close?: () => void | Promise<void>
+}
+
+/** How much may wait in front of a stage and behind it, in bytes. */
+const HIGH_WATER_MARK = 1024 * 1024
+/** What an object without a body is taken to weigh, in bytes. */
+const RECORD_WEIGHT = 128
+/** A synchronous stretch longer than this, in milliseconds, makes way for timers and signals. */
+const LONGEST_STRETCH = 8
+
+const flow = { highWaterMark: HIGH_WATER_MARK, byteLength: weigh }
+
+/** A stream that makes its items itself, by a generator that is asked for one after the other. */
+export function origin<T, S extends object>(
+  summary: S,
+  items: () => AsyncGenerator<T, void, undefined>,
+  signal?: AbortSignal,
+): Origin<T, S> {
+  const iterator = items()
+  const turn = new Turn()
+  const stream = new Readable({
+    ...flow,
+    read(callback: Callback) {
+      settle(async () => {
+        await turn.yield()
+        const { value, done } = await iterator.next()
+        stream.push(done ? null : value)
+      }, callback)
+    },
+    destroy(callback: Callback) {
+      settle(async () => void (await iterator.return()), callback)
+    },
+  } as object)
+  return finish(stream, summary, signal)
+}
+
+/** A stream of `In` to a stream of `Out`. */
+export function stage<In, Out, S extends object>(
+  summary: S,
+  hooks: StageHooks<In, Out>,
+  signal?: AbortSignal,
+): Stage<Out, S> {
+  let resume: (() => void) | undefined
+  const wake = () => {
+    const waiting = resume
+    resume = undefined
+    waiting?.()
+  }
+  const pump = async (iterator: Iterator<Out> | AsyncIterator<Out>) => {
+    try {
+      for (;;) {
+        const step = iterator.next()
+        const { value, done } = step instanceof Promise ? await step : step
+        if (done) return
+        if (!stream.push(value) && !stream.destroying) {
+          await new Promise<void>(resolve => {
+            resume = resolve
+          })
+        }
+        if (stream.destroying) return
+      }
+    } finally {
+      await iterator.return?.()
+    }
+  }
+  const stream: Duplex = new Duplex({
+    ...flow,
+    open: (callback: Callback) => settle(hooks.open, callback),
+    write: (input: In, callback: Callback) => settle(() => pump(iterate(hooks.transform(input))), callback),
+    final: (callback: Callback) =>
+      settle(async () => {
+        if (hooks.flush) await pump(iterate(hooks.flush()))
+        stream.push(null)
+      }, callback),
+    read(callback: Callback) {
+      wake()
+      callback(null)
+    },
+    predestroy: wake,
+    destroy: (callback: Callback) => settle(hooks.close, callback),
+  } as object)
+  return finish(watchSource(stream), summary, signal)
+}
+
+/** A stream that ends here. */
+export function sink<In, S extends object>(summary: S, hooks: SinkHooks<In>, signal?: AbortSignal): Sink<S> {
+  const turn = new Turn()
+  const stream = new Writable({
+    ...flow,
+    open: (callback: Callback) => settle(hooks.open, callback),
+    write(input: In, callback: Callback) {
+      settle(() => (turn.isDue ? turn.yield().then(() => hooks.write(input)) : hooks.write(input)), callback)
+    },
+    final: (callback: Callback) => settle(hooks.final, callback),
+    destroy: (callback: Callback) => settle(hooks.close, callback),
+  } as object)
+  return finish(watchSource(stream), summary, signal)
+}
+
+/** Several stages that end in a sink, as one sink: finished when the last of them is, and destroyed with any of them. */
+export function composeSink<S extends object>(
+  stages: readonly [NodeJS.ReadWriteStream, ...NodeJS.ReadWriteStream[], NodeJS.WritableStream],
+  summary: S,
+  signal?: AbortSignal,
+): Sink<S> {
+  const first = stages[0] as unknown as Writable
+  let settled: Promise<void> | undefined
+  const run = () => {
+    settled ??= new Promise<void>((resolve, reject) => {
+      connect(stages, error => (error ? reject(error) : resolve()))
+    })
+    settled.catch(error => composed.destroy(error))
+    return settled
+  }
+  const composed = sink<unknown, S>(
+    summary,
+    {
+      open: async () => void run(),
+      write(input) {
+        if (first.write(input)) return
+        return Promise.race([new Promise<void>(resolve => first.once('drain', () => resolve())), run()])
+      },
+      final: () => {
+        first.end(undefined)
+        return run()
+      },
+      async close() {
+        first.destroy()
+        await run().catch(() => undefined)
+      },
+    },
+    signal,
+  )
+  return composed
+}
+
+/** Several stages that begin with an origin, as one origin. */
+export function composeOrigin<T, S extends object>(
+  stages: readonly [NodeJS.ReadableStream, ...NodeJS.ReadWriteStream[]],
+  summary: S,
+  signal?: AbortSignal,
+): Origin<T, S> {
+  const last = stages[stages.length - 1] as unknown as AsyncIterable<T>
+  async function* items() {
+    connect(stages)
+    yield* last
+  }
+  return origin(summary, items, signal)
+}
+
+function connect(stages: readonly unknown[], done?: StreamCallback): void {
+  if (done) untypedPipeline(stages, done)
+  else untypedPipeline(stages)
+}
+
+// streamx types its pipeline for its own classes only, though it takes any stream.
+const untypedPipeline = pipeline as unknown as (streams: readonly unknown[], done?: StreamCallback) => void
+
+type Callback = (error: Error | null) => void
+type StreamCallback = (error?: Error | null) => void
+
+/** Calls back once `work` is done or has failed; a throw inside a streamx hook would hang the stream. */
+function settle(work: (() => void | Promise<void>) | undefined, callback: Callback): void {
+  try {
+    const result = work?.()
+    if (!result) return callback(null)
+    result.then(() => callback(null), callback)
+  } catch (error) {
+    callback(error as Error)
+  }
+}
+
+function iterate<T>(items: Items<T>): Iterator<T> | AsyncIterator<T> {
+  return Symbol.asyncIterator in items ? items[Symbol.asyncIterator]() : items[Symbol.iterator]()
+}
+
+function weigh(item: unknown): number {
+  if (item instanceof Uint8Array) return item.byteLength
+  const bytes = (item as { bytes?: unknown }).bytes
+  return bytes instanceof Uint8Array ? RECORD_WEIGHT + bytes.byteLength : RECORD_WEIGHT
+}
+
+/** Under plain `.pipe()` nobody tells the destination that its source died: without this it would wait for ever. */
+function watchSource<T extends Writable | Duplex>(stream: T): T {
+  stream.on('pipe', (readable: unknown) => {
+    const source = readable as NodeJS.ReadableStream
+    let ended = false
+    source.once('end', () => {
+      ended = true
+    })
+    source.once('close', () => {
+      if (ended) return
+      const cause = (source as { errored?: unknown }).errored
+      stream.destroy(new ReftarError('PREMATURE_CLOSE', 'the source closed before it ended', { cause }))
+    })
+  })
+  return stream
+}
+
+function finish<S extends object, T>(stream: Readable | Writable | Duplex, summary: S, signal?: AbortSignal): T & Live<S> {
+  if (signal) {
+    const abort = () => stream.destroy(signal.reason as Error)
+    if (signal.aborted) abort()
+    signal.addEventListener('abort', abort, { once: true })
+    stream.on('close', () => signal.removeEventListener('abort', abort))
+  }
+  return Object.defineProperty(stream, 'summary', { value: summary, enumerable: true }) as unknown as T & Live<S>
+}
+
+/** Keeps a synchronous stretch from starving the event loop. */
+class Turn {
+  #start = performance.now()
+
+  get isDue(): boolean {
+    return performance.now() - this.#start > LONGEST_STRETCH
+  }
+
+  async yield(): Promise<void> {
+    if (!this.isDue) return
+    await setImmediate()
+    this.#start = performance.now()
+  }
+}

@@ -1,0 +1,175 @@
+import fs from 'node:fs'
+import { promisify } from 'node:util'
+import type { Time } from '../record.js'
+import { AT_SYMLINK_NOFOLLOW } from './directory.js'
+import { ENXIO } from './errno.js'
+import { check, cString, errno, fromNodeError, libcFunction, libcFunctionAsync, systemError } from './koffi.js'
+
+const libc = {
+  lseek: libcFunction<[number, number, number]>('int64_t lseek(int fd, int64_t offset, int whence)'),
+  fchownat: libcFunction<[number, Buffer, number, number, number]>(
+    'int fchownat(int fd, const void *path, uint32_t uid, uint32_t gid, int flags)',
+  ),
+  utimensat: libcFunction<[number, Buffer | null, Buffer, number]>(
+    'int utimensat(int fd, const void *path, const void *times, int flags)',
+  ),
+  fallocate: libcFunction<[number, number, number, number]>('int fallocate(int fd, int mode, int64_t offset, int64_t length)'),
+  syncFileRange: libcFunction<[number, number, number, number]>(
+    'int sync_file_range(int fd, int64_t offset, int64_t length, uint32_t flags)',
+  ),
+  fcntl: libcFunction<[number, number, string, number]>('int fcntl(int fd, int command, ...)'),
+  syncfs: libcFunctionAsync<[number]>('int syncfs(int fd)'),
+}
+
+const SEEK_DATA = 3
+const SEEK_HOLE = 4
+const UTIME_OMIT = 0x3ffffffe
+const SYNC_FILE_RANGE_WRITE = 2
+const FALLOC_FL_KEEP_SIZE = 1
+const F_SETPIPE_SZ = 1031
+
+/** The next data at or after `offset`, or undefined when only a hole is left: lseek(2), SEEK_DATA. @throws SYSTEM_CALL */
+export function seekData(fd: number, offset: number): number | undefined {
+  const result = libc.lseek(fd, offset, SEEK_DATA)
+  if (result !== -1) return Number(result)
+  const error = errno()
+  if (error === ENXIO) return undefined
+  throw systemError('lseek', error)
+}
+
+/** The next hole at or after `offset`, which the end of the file counts as: lseek(2), SEEK_HOLE. @throws SYSTEM_CALL */
+export function seekHole(fd: number, offset: number): number | undefined {
+  const result = libc.lseek(fd, offset, SEEK_HOLE)
+  if (result !== -1) return Number(result)
+  const error = errno()
+  if (error === ENXIO) return undefined
+  throw systemError('lseek', error)
+}
+
+/** Reads until `length` bytes are there or the file ends; the result may be shorter. @throws SYSTEM_CALL */
+export function readAt(fd: number, offset: number, length: number): Uint8Array {
+  const bytes = Buffer.allocUnsafeSlow(length)
+  let done = 0
+  while (done < length) {
+    const count = call(() => fs.readSync(fd, bytes, done, length - done, offset + done))
+    if (count === 0) break
+    done += count
+  }
+  return bytes.subarray(0, done)
+}
+
+const fsRead = promisify(fs.read)
+const fsWrite = promisify(fs.write)
+const fsDatasync = promisify(fs.fdatasync)
+
+/** As {@link readAt}, on another thread. @throws SYSTEM_CALL */
+export async function readAtAsync(fd: number, offset: number, length: number): Promise<Uint8Array> {
+  const bytes = Buffer.allocUnsafeSlow(length)
+  let done = 0
+  while (done < length) {
+    const { bytesRead } = await callAsync(fsRead(fd, bytes, done, length - done, offset + done))
+    if (bytesRead === 0) break
+    done += bytesRead
+  }
+  return bytes.subarray(0, done)
+}
+
+/** Writes all of `bytes`. @throws SYSTEM_CALL */
+export function writeAt(fd: number, bytes: Uint8Array, offset: number): void {
+  for (let done = 0; done < bytes.byteLength; ) {
+    done += call(() => fs.writeSync(fd, bytes, done, bytes.byteLength - done, offset + done))
+  }
+}
+
+/** As {@link writeAt}, on another thread. @throws SYSTEM_CALL */
+export async function writeAtAsync(fd: number, bytes: Uint8Array, offset: number): Promise<void> {
+  for (let done = 0; done < bytes.byteLength; ) {
+    const { bytesWritten } = await callAsync(fsWrite(fd, bytes, done, bytes.byteLength - done, offset + done))
+    done += bytesWritten
+  }
+}
+
+/** fdatasync(2), on another thread. @throws SYSTEM_CALL */
+export async function dataSync(fd: number): Promise<void> {
+  await callAsync(fsDatasync(fd))
+}
+
+/** ftruncate(2). @throws SYSTEM_CALL */
+export function truncate(fd: number, size: number): void {
+  call(() => fs.ftruncateSync(fd, size))
+}
+
+/** close(2). @throws SYSTEM_CALL */
+export function close(fd: number): void {
+  call(() => fs.closeSync(fd))
+}
+
+/** fchmod(2): permission bits with setuid, setgid and sticky. @throws SYSTEM_CALL */
+export function changeMode(fd: number, mode: number): void {
+  call(() => fs.fchmodSync(fd, mode))
+}
+
+/** fchownat(2), not following the name. @throws SYSTEM_CALL */
+export function changeOwnerAt(directory: number, name: Uint8Array, uid: number, gid: number): void {
+  check(libc.fchownat(directory, cString(name), uid, gid, AT_SYMLINK_NOFOLLOW), 'fchownat', name)
+}
+
+/** fchown(2). @throws SYSTEM_CALL */
+export function changeOwner(fd: number, uid: number, gid: number): void {
+  call(() => fs.fchownSync(fd, uid, gid))
+}
+
+/** utimensat(2): the modification time of a name, not following it; the access time stays. @throws SYSTEM_CALL */
+export function setModifiedAt(directory: number, name: Uint8Array, modified: Time): void {
+  check(libc.utimensat(directory, cString(name), times(modified), AT_SYMLINK_NOFOLLOW), 'utimensat', name)
+}
+
+/** futimens(3): the modification time; the access time stays. @throws SYSTEM_CALL */
+export function setModified(fd: number, modified: Time): void {
+  check(libc.utimensat(fd, null, times(modified), 0), 'futimens')
+}
+
+/** fallocate(2): reserves a range without changing the size. @throws SYSTEM_CALL */
+export function preallocate(fd: number, offset: number, length: number): void {
+  check(libc.fallocate(fd, FALLOC_FL_KEEP_SIZE, offset, length), 'fallocate')
+}
+
+/** Starts writing a range back, without waiting: sync_file_range(2). Only a hint, so errors are left for later. */
+export function startWriteback(fd: number, offset: number, length: number): void {
+  libc.syncFileRange(fd, offset, length, SYNC_FILE_RANGE_WRITE)
+}
+
+/** syncfs(2), on another thread: writes back the whole filesystem that holds `fd`. @throws SYSTEM_CALL */
+export async function syncFilesystem(fd: number): Promise<void> {
+  const { result, errno: error } = await libc.syncfs(fd)
+  if (result === -1) throw systemError('syncfs', error)
+}
+
+/** fcntl(2), F_SETPIPE_SZ. Only a hint: a descriptor that is no pipe, or a refusal, changes nothing. */
+export function setPipeSize(fd: number, bytes: number): void {
+  libc.fcntl(fd, F_SETPIPE_SZ, 'int', bytes)
+}
+
+function times(modified: Time): Buffer {
+  const buffer = Buffer.alloc(32) // struct timespec[2]: access, modification
+  buffer.writeBigInt64LE(BigInt(UTIME_OMIT), 8)
+  buffer.writeBigInt64LE(BigInt(modified.seconds), 16)
+  buffer.writeBigInt64LE(BigInt(modified.nanoseconds), 24)
+  return buffer
+}
+
+function call<T>(work: () => T): T {
+  try {
+    return work()
+  } catch (error) {
+    throw fromNodeError(error)
+  }
+}
+
+async function callAsync<T>(work: Promise<T>): Promise<T> {
+  try {
+    return await work
+  } catch (error) {
+    throw fromNodeError(error)
+  }
+}

@@ -1,0 +1,39 @@
+import { ioctl } from './ioctl.js'
+import { check, libcFunction } from './koffi.js'
+
+/** What kind of filesystem holds an open file, and how it numbers its storage. */
+export interface Filesystem {
+  /** f_type of statfs(2). */
+  readonly type: number
+  /** f_bsize of statfs(2), in bytes: the unit of clones. */
+  readonly blockSize: number
+}
+
+export const BTRFS = 0x9123683e
+export const XFS = 0x58465342
+
+const fstatfs = libcFunction<[number, Buffer]>('int fstatfs(int fd, void *buffer)')
+const statfsBuffer = Buffer.alloc(120)
+
+/** fstatfs(2). @throws SYSTEM_CALL */
+export function filesystemOf(fd: number): Filesystem {
+  check(fstatfs(fd, statfsBuffer), 'fstatfs')
+  return { type: statfsBuffer.readUInt32LE(0), blockSize: Number(statfsBuffer.readBigInt64LE(8)) }
+}
+
+const BTRFS_IOC_FS_INFO = 0x8400941f
+const FS_IOC_FSGETXATTR = 0x801c581f
+const FS_XFLAG_REALTIME = 1
+
+/** The one identity that all subvolumes of a btrfs share, in hexadecimal; undefined elsewhere. */
+export function btrfsId(fd: number): string | undefined {
+  const buffer = Buffer.alloc(1024) // struct btrfs_ioctl_fs_info_args
+  if (ioctl(fd, BTRFS_IOC_FS_INFO, buffer)) return undefined
+  return buffer.toString('hex', 16, 32)
+}
+
+/** Whether an XFS file lies on the realtime device, whose addresses are another space. */
+export function isRealtime(fd: number): boolean {
+  const buffer = Buffer.alloc(28) // struct fsxattr
+  return ioctl(fd, FS_IOC_FSGETXATTR, buffer) === 0 && (buffer.readUInt32LE(0) & FS_XFLAG_REALTIME) !== 0
+}

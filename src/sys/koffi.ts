@@ -1,0 +1,85 @@
+import { createRequire } from 'node:module'
+import { getSystemErrorMap } from 'node:util'
+import type koffiModule from 'koffi'
+import { ReftarError } from '../errors.js'
+
+type Koffi = typeof koffiModule
+
+let koffi: Koffi | undefined
+let libc: ReturnType<Koffi['load']> | undefined
+
+/** koffi, loaded at the first system call: what makes none must work where koffi cannot load. */
+export function ffi(): Koffi {
+  koffi ??= createRequire(import.meta.url)('koffi') as Koffi
+  return koffi
+}
+
+/** A C function by its prototype, looked up when it is first called. */
+export function libcFunction<Arguments extends readonly unknown[], Result = number>(
+  prototype: string,
+): (...args: Arguments) => Result {
+  let bound: ((...args: unknown[]) => unknown) | undefined
+  return (...args) => {
+    bound ??= lookUp(prototype)
+    return bound(...args) as Result
+  }
+}
+
+/** The same, run on a thread of its own; resolves to what the function returned and to its errno. */
+export function libcFunctionAsync<Arguments extends readonly unknown[]>(
+  prototype: string,
+): (...args: Arguments) => Promise<{ result: number; errno: number }> {
+  let bound: ReturnType<typeof lookUp> | undefined
+  return (...args) =>
+    new Promise((resolve, reject) => {
+      bound ??= lookUp(prototype)
+      bound.async(...args, (error: Error | null, result: number) => {
+        if (error) reject(error)
+        else resolve({ result, errno: ffi().errno() })
+      })
+    })
+}
+
+function lookUp(prototype: string) {
+  libc ??= ffi().load(null)
+  return libc.func(prototype)
+}
+
+/** The errno of the last call: to be read by the very next statement. */
+export function errno(): number {
+  return ffi().errno()
+}
+
+/** As the kernel names it, ENOSPC for 28. */
+export function errnoName(number: number): string {
+  return getSystemErrorMap().get(-number)?.[0] ?? `errno ${number}`
+}
+
+/** @param path - what the call was about, for the error */
+export function systemError(syscall: string, number: number, path?: Uint8Array): ReftarError {
+  const text = getSystemErrorMap().get(-number)?.[1] ?? 'unknown error'
+  const message = `${syscall}: ${text} (${errnoName(number)})`
+  return new ReftarError('SYSTEM_CALL', message, { errno: number, syscall, ...(path && { path }) })
+}
+
+/** Throws for a call that returned -1. */
+export function check(result: number, syscall: string, path?: Uint8Array): number {
+  if (result === -1) throw systemError(syscall, errno(), path)
+  return result
+}
+
+/** The error of a node:fs call, as ours. */
+export function fromNodeError(error: unknown): unknown {
+  const { errno: number, syscall } = error as NodeJS.ErrnoException
+  if (error instanceof ReftarError || typeof number !== 'number' || !syscall) return error
+  return systemError(syscall, -number)
+}
+
+/** A C string. @throws INVALID_ARGUMENT when a zero byte would end it early */
+export function cString(bytes: Uint8Array): Buffer {
+  if (bytes.includes(0)) throw new ReftarError('INVALID_ARGUMENT', 'a path has a zero byte', { path: bytes })
+  const string = Buffer.allocUnsafe(bytes.byteLength + 1)
+  string.set(bytes)
+  string[bytes.byteLength] = 0
+  return string
+}

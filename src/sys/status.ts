@@ -1,0 +1,88 @@
+import type { Time } from '../record.js'
+import { AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW, EMPTY } from './directory.js'
+import { check, cString, libcFunction } from './koffi.js'
+
+/** What statx(2) says of a file. Sizes are in bytes. */
+export interface Status {
+  /** Type and permission bits. */
+  readonly mode: number
+  readonly dev: number
+  /** A bigint, because some filesystems use all 64 bits. */
+  readonly ino: bigint
+  readonly nlink: number
+  readonly uid: number
+  readonly gid: number
+  readonly size: number
+  readonly modified: Time
+  readonly changed: Time
+  readonly device: { readonly major: number; readonly minor: number }
+}
+
+const S_IFMT = 0o170000
+export const S_IFREG = 0o100000
+export const S_IFDIR = 0o040000
+export const S_IFLNK = 0o120000
+export const S_IFIFO = 0o010000
+export const S_IFCHR = 0o020000
+export const S_IFBLK = 0o060000
+export const S_IFSOCK = 0o140000
+
+const STATX_BASIC_STATS = 0x7ff
+const libcStatx = libcFunction<[number, Buffer, number, number, Buffer]>(
+  'int statx(int fd, const void *path, int flags, uint32_t mask, void *buffer)',
+)
+const buffer = Buffer.alloc(256)
+
+/** statx(2) of a name in a directory, not following it. @throws SYSTEM_CALL */
+export function statAt(directory: number, name: Uint8Array): Status {
+  return statx(directory, name, AT_SYMLINK_NOFOLLOW)
+}
+
+/** statx(2) of what a path leads to. @throws SYSTEM_CALL */
+export function statPath(directory: number, path: Uint8Array): Status {
+  return statx(directory, path, 0)
+}
+
+/** statx(2) of an open descriptor. @throws SYSTEM_CALL */
+export function statFd(fd: number): Status {
+  return statx(fd, EMPTY, AT_EMPTY_PATH)
+}
+
+export function typeOf(status: Status): number {
+  return status.mode & S_IFMT
+}
+
+/** The same file: device and inode number agree. */
+export function isSameFile(a: Status, b: Status): boolean {
+  return a.dev === b.dev && a.ino === b.ino
+}
+
+/** The one definition of *unchanged*: device, inode, size, modification and change time. */
+export function isUnchanged(a: Status, b: Status): boolean {
+  return isSameFile(a, b) && a.size === b.size && sameTime(a.modified, b.modified) && sameTime(a.changed, b.changed)
+}
+
+export function sameTime(a: Time, b: Time): boolean {
+  return a.seconds === b.seconds && a.nanoseconds === b.nanoseconds
+}
+
+function statx(directory: number, name: Uint8Array, flags: number): Status {
+  check(libcStatx(directory, cString(name), flags, STATX_BASIC_STATS, buffer), 'statx', name)
+  return {
+    nlink: buffer.readUInt32LE(16),
+    uid: buffer.readUInt32LE(20),
+    gid: buffer.readUInt32LE(24),
+    mode: buffer.readUInt16LE(28),
+    ino: buffer.readBigUInt64LE(32),
+    size: buffer.readUInt32LE(44) * 0x100000000 + buffer.readUInt32LE(40),
+    changed: timeAt(96),
+    modified: timeAt(112),
+    device: { major: buffer.readUInt32LE(128), minor: buffer.readUInt32LE(132) },
+    dev: buffer.readUInt32LE(136) * 0x100000000 + buffer.readUInt32LE(140),
+  }
+}
+
+function timeAt(offset: number): Time {
+  const seconds = buffer.readInt32LE(offset + 4) * 0x100000000 + buffer.readUInt32LE(offset)
+  return { seconds, nanoseconds: buffer.readUInt32LE(offset + 8) }
+}
