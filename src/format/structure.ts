@@ -4,6 +4,7 @@ import { compareBytes } from './bytes.js'
 import { MAX_NAME } from './constants.js'
 import type { ExtentRow } from './extent-row.js'
 import { DEFAULT_LIMITS, type Limits } from './limits.js'
+import { joinPath } from './path.js'
 
 interface OpenDirectory {
   readonly ordinal: number
@@ -180,16 +181,4 @@ export class Structure {
   #error(code: 'BAD_STRUCTURE' | 'LIMIT_EXCEEDED', message: string, name?: Uint8Array): ReftarError {
     return new ReftarError(code, message, { path: this.path(name) })
   }
-}
-
-export function joinPath(parts: readonly Uint8Array[]): Uint8Array {
-  const length = parts.reduce((sum, part) => sum + part.byteLength + 1, 0)
-  const path = new Uint8Array(Math.max(0, length - 1))
-  let at = 0
-  for (const part of parts) {
-    if (at > 0) path[at - 1] = SLASH
-    path.set(part, at)
-    at += part.byteLength + 1
-  }
-  return path
 }

@@ -1,11 +1,11 @@
 import { loadChecksums, sha256InBackground } from '../crc/checksums.js'
 import { ReftarError } from '../errors.js'
-import { ArchiveParser } from '../format/archive-parser.js'
+import { ArchiveParser, type DecodedSegment } from '../format/archive-parser.js'
 import { equalBytes } from '../format/bytes.js'
 import type { Limits } from '../format/limits.js'
 import type { Totals } from '../format/trailer.js'
 import type { ArchiveRecord } from '../record.js'
-import { type Stage, stage } from './stage.js'
+import { type Stage, type StageHooks, stage } from './stage.js'
 
 export interface ExtentDecoderOptions {
   readonly limits?: Partial<Limits>
@@ -26,6 +26,15 @@ type Writable<T> = { -readonly [K in keyof T]: T[K] }
  * @throws through the stream, every code of docs/FORMAT.md, "What readers refuse"
  */
 export function extentDecoder(options: ExtentDecoderOptions = {}): Stage<ArchiveRecord, DecodeSummary> {
+  const { summary, hooks } = decoding(options)
+  return stage(summary, hooks, options.signal)
+}
+
+/** The work of an extentDecoder, for stages that go on with its records. */
+export function decoding({ limits }: ExtentDecoderOptions): {
+  readonly summary: DecodeSummary
+  readonly hooks: StageHooks<Uint8Array, ArchiveRecord>
+} {
   const summary: Writable<DecodeSummary> = {
     archiveBytes: 0,
     segments: 0,
@@ -37,27 +46,33 @@ export function extentDecoder(options: ExtentDecoderOptions = {}): Stage<Archive
   }
   let parser: ArchiveParser
 
-  return stage<Uint8Array, ArchiveRecord, DecodeSummary>(
+  async function checkDigest({ payload, payloadDigest, offset }: DecodedSegment): Promise<void> {
+    if (!payloadDigest || equalBytes(payloadDigest, await sha256InBackground(payload))) return
+    const message = 'the payload of the segment has another SHA-256 than its header says'
+    throw new ReftarError('CHECKSUM_MISMATCH', message, { offset })
+  }
+
+  return {
     summary,
-    {
+    hooks: {
       async open() {
-        parser = new ArchiveParser(await loadChecksums(), options.limits)
+        parser = new ArchiveParser(await loadChecksums(), limits)
       },
       async *transform(chunk) {
-        if (!(chunk instanceof Uint8Array)) throw new ReftarError('INVALID_ARGUMENT', 'an archive is bytes, found something else')
+        if (!(chunk instanceof Uint8Array)) {
+          throw new ReftarError('INVALID_ARGUMENT', `an archive is bytes, found a ${typeof chunk}`)
+        }
         summary.archiveBytes += chunk.byteLength
-        for (const { records, payload, payloadDigest, offset } of parser.push(chunk)) {
-          if (payloadDigest && !equalBytes(payloadDigest, await sha256InBackground(payload))) {
-            throw new ReftarError('CHECKSUM_MISMATCH', 'the payload of the segment has another SHA-256 than its header says', { offset })
-          }
+        for (const segment of parser.push(chunk)) {
+          await checkDigest(segment)
           Object.assign(summary, parser.totals)
-          yield* records
+          yield* segment.records
         }
       },
-      *flush() {
+      flush() {
         parser.end()
+        return []
       },
     },
-    options.signal,
-  )
+  }
 }

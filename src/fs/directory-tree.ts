@@ -1,0 +1,121 @@
+import { constants } from 'node:fs'
+import { type ErrorCode, ReftarError } from '../errors.js'
+import { joinPath } from '../format/path.js'
+import { AT_FDCWD, openat } from '../sys/directory.js'
+import { close } from '../sys/file.js'
+import { isSameFile, type Status, statFd } from '../sys/status.js'
+
+const OPEN = constants.O_RDONLY | constants.O_DIRECTORY
+const OPEN_NOFOLLOW = OPEN | constants.O_NOFOLLOW
+const PARENT = new Uint8Array([0x2e, 0x2e])
+
+/** A directory that was reached once, and that can be reached again: by its name, in its parent, as the same inode. */
+export interface Directory {
+  readonly parent: Directory | undefined
+  readonly name: Uint8Array
+  readonly status: Status
+  readonly follow: boolean
+}
+
+/**
+ * Directories as descriptors, at most `limit` of them open at a time. One that was closed is opened again from its
+ * parent, or from a child through `..`, and refused unless it is the same inode: no path is ever resolved twice.
+ */
+export class DirectoryTree {
+  readonly #limit: number
+  readonly #changed: ErrorCode
+  /** Open descriptors, the one that was used last at the end. */
+  readonly #open = new Map<Directory, number>()
+  #roots = 0
+
+  /** @param changed - the code of the error when a directory is not the one that it was */
+  constructor(changed: 'SOURCE_CHANGED' | 'TARGET_CHANGED', limit = 64) {
+    this.#changed = changed
+    this.#limit = limit
+  }
+
+  /** Opens where everything starts; it stays open. Symbolic links on the way are followed. @throws SYSTEM_CALL */
+  root(path: Uint8Array): Directory {
+    const fd = openat(AT_FDCWD, path, OPEN)
+    this.#roots++
+    const directory = { parent: undefined, name: path, status: statFd(fd), follow: true }
+    this.#open.set(directory, fd)
+    return directory
+  }
+
+  /** @throws SYSTEM_CALL */
+  child(parent: Directory, name: Uint8Array, follow = false): Directory {
+    const fd = openat(this.fd(parent), name, follow ? OPEN : OPEN_NOFOLLOW)
+    const directory = { parent, name, status: statFd(fd), follow }
+    this.#keep(directory, fd)
+    return directory
+  }
+
+  /** A descriptor to use at once: the next call may close it. @throws SYSTEM_CALL, SOURCE_CHANGED or TARGET_CHANGED */
+  fd(directory: Directory): number {
+    const known = this.#open.get(directory)
+    if (known !== undefined) {
+      if (directory.parent) {
+        this.#open.delete(directory)
+        this.#open.set(directory, known)
+      }
+      return known
+    }
+    const closed: Directory[] = []
+    let at: Directory | undefined = directory
+    while (at && !this.#open.has(at)) {
+      closed.push(at)
+      at = at.parent
+    }
+    let fd = at && this.#open.get(at)
+    for (const next of closed.reverse()) {
+      fd = this.#reopen(next, openat(fd ?? AT_FDCWD, next.name, next.follow ? OPEN : OPEN_NOFOLLOW))
+    }
+    return fd as number
+  }
+
+  /** Closes a directory that is done with, keeping the way back to its parent short. */
+  leave(directory: Directory): void {
+    const fd = this.#open.get(directory)
+    if (fd === undefined || !directory.parent) return
+    if (!this.#open.has(directory.parent) && !directory.follow) {
+      this.#reopen(directory.parent, openat(fd, PARENT, OPEN_NOFOLLOW))
+    }
+    this.#open.delete(directory)
+    close(fd)
+  }
+
+  /** Closes everything. */
+  close(): void {
+    for (const fd of this.#open.values()) close(fd)
+    this.#open.clear()
+  }
+
+  #reopen(directory: Directory, fd: number): number {
+    if (!isSameFile(statFd(fd), directory.status)) {
+      close(fd)
+      const path = pathOf(directory)
+      throw new ReftarError(this.#changed, 'the directory is not the one that it was', { path })
+    }
+    this.#keep(directory, fd)
+    return fd
+  }
+
+  #keep(directory: Directory, fd: number): void {
+    this.#open.set(directory, fd)
+    if (this.#open.size <= this.#limit + this.#roots) return
+    for (const [oldest, oldFd] of this.#open) {
+      if (!oldest.parent || oldest === directory) continue
+      this.#open.delete(oldest)
+      close(oldFd)
+      return
+    }
+  }
+}
+
+/** From the root, without it; raw bytes. */
+export function pathOf(directory: Directory, name?: Uint8Array): Uint8Array {
+  const parts: Uint8Array[] = name ? [name] : []
+  for (let at: Directory | undefined = directory; at?.parent; at = at.parent) parts.push(at.name)
+  return joinPath(parts.reverse())
+}

@@ -1,0 +1,134 @@
+import { ReftarError } from '../errors.js'
+import type { Data, Extent, Missing } from '../record.js'
+import { readAt, readAtAsync, seekData, seekHole } from '../sys/file.js'
+import type { FileSharing, PlannedRange } from './sharing.js'
+
+/** Bytes of one read of a large file. */
+const READ = 1024 * 1024
+/** Below this a synchronous read is faster than the way to another thread and back. */
+const SMALL_READ = 128 * 1024
+/** The unit in which a range that cannot be read is narrowed down. */
+const SECTOR = 4096
+
+/** Counts what a whole record stream holds and took. */
+export interface ReadTally {
+  /** The address that the next data byte gets. */
+  address: number
+  bytesRead: number
+  holeBytes: number
+  missingBytes: number
+  sharedBytes: number
+}
+
+/**
+ * The extents of an open file of `size` bytes: holes by SEEK_HOLE, references for storage that was archived before,
+ * data for the rest. Ends early, short of `size`, when the file turns out to be shorter.
+ */
+export async function* fileExtents(
+  fd: number,
+  size: number,
+  sharing: FileSharing,
+  tally: ReadTally,
+): AsyncGenerator<Extent, void, undefined> {
+  const planned = sharing.ranges()
+  let plan = planned.next().value as PlannedRange | undefined
+  for (let at = 0; at < size; ) {
+    const start = Math.min(size, seekData(fd, at) ?? size)
+    if (start > at) {
+      tally.holeBytes += start - at
+      yield { kind: 'hole', length: start - at, preallocated: false }
+    }
+    if (start === size) return
+    const end = Math.min(size, seekHole(fd, start) ?? size)
+    for (at = start; at < end; ) {
+      while (plan && plan.offset + plan.length <= at) plan = planned.next().value as PlannedRange | undefined
+      const isPlanned = plan !== undefined && plan.offset <= at
+      const until = Math.min(end, plan ? (isPlanned ? plan.offset + plan.length : plan.offset) : end)
+      const length = until - at
+      if (plan && isPlanned && plan.address !== undefined) {
+        tally.sharedBytes += length
+        yield { kind: 'reference', address: plan.address + at - plan.offset, length, origin: 'shared' }
+      } else {
+        let done = 0
+        for await (const extent of readRange(fd, at, length, isPlanned)) {
+          if (extent.kind === 'data') {
+            if (plan && isPlanned) sharing.archived(plan, at + done, extent.bytes.byteLength, tally.address)
+            tally.address += extent.bytes.byteLength
+            tally.bytesRead += extent.bytes.byteLength
+            done += extent.bytes.byteLength
+          } else {
+            tally.missingBytes += extent.length
+            done += extent.length
+          }
+          yield extent
+        }
+        if (done < length) return
+      }
+      at = until
+    }
+  }
+}
+
+/** Data, one read after the other with the next one under way; it is shorter where the file ends. */
+async function* readRange(
+  fd: number,
+  offset: number,
+  length: number,
+  mayBeShared: boolean,
+): AsyncGenerator<Data | Missing, void, undefined> {
+  const end = offset + length
+  if (length <= SMALL_READ) {
+    return yield* orMissing(fd, offset, length, mayBeShared, () => readAt(fd, offset, length))
+  }
+  const begin = (at: number) => {
+    const until = Math.min(end, at + READ - (at % READ))
+    const bytes = at < end ? readAtAsync(fd, at, until - at) : undefined
+    bytes?.catch(() => undefined)
+    return { at, until, bytes }
+  }
+  let next = begin(offset)
+  try {
+    while (next.bytes) {
+      const { at, until, bytes } = next
+      next = begin(until)
+      let done = 0
+      for await (const extent of orMissing(fd, at, until - at, mayBeShared, () => bytes)) {
+        done += extent.kind === 'data' ? extent.bytes.byteLength : extent.length
+        yield extent
+      }
+      if (done < until - at) return
+    }
+  } finally {
+    await next.bytes?.catch(() => undefined)
+  }
+}
+
+/** What a read gives; where it fails, sector by sector what can be read and what is missing. */
+async function* orMissing(
+  fd: number,
+  offset: number,
+  length: number,
+  mayBeShared: boolean,
+  read: () => Uint8Array | Promise<Uint8Array>,
+): AsyncGenerator<Data | Missing, void, undefined> {
+  try {
+    const bytes = await read()
+    if (bytes.byteLength > 0) yield { kind: 'data', bytes, mayBeShared }
+    return
+  } catch (error) {
+    if (!(error instanceof ReftarError) || error.errno === undefined) throw error
+  }
+  const end = offset + length
+  for (let at = offset; at < end; ) {
+    const until = Math.min(end, at + SECTOR - (at % SECTOR))
+    try {
+      const bytes = readAt(fd, at, until - at)
+      if (bytes.byteLength > 0) yield { kind: 'data', bytes, mayBeShared: false }
+      if (bytes.byteLength < until - at) return
+    } catch (error) {
+      if (!(error instanceof ReftarError) || error.errno === undefined) throw error
+      yield { kind: 'missing', length: until - at, errno: error.errno }
+    }
+    at = until
+  }
+}

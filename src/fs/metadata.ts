@@ -1,0 +1,81 @@
+import type { Entry, EntryType, Metadata, Owner } from '../record.js'
+import { readlinkat } from '../sys/directory.js'
+import { changeMode, changeOwner, changeOwnerAt, setModified, setModifiedAt } from '../sys/file.js'
+import { groupId, groupName, userId, userName } from '../sys/owners.js'
+import { S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFREG, type Status, typeOf } from '../sys/status.js'
+
+/** Capture and apply, side by side: what one side stores the other sets. */
+
+const TYPES = new Map<number, EntryType>([
+  [S_IFREG, 'file'],
+  [S_IFDIR, 'directory'],
+  [S_IFLNK, 'symlink'],
+  [S_IFCHR, 'characterDevice'],
+  [S_IFBLK, 'blockDevice'],
+  [S_IFIFO, 'fifo'],
+])
+
+const PERMISSIONS = 0o7777
+const SET_ID = 0o6000
+
+/** Undefined for a socket, which has no content and no life without its server. */
+export function entryTypeOf(status: Status): EntryType | undefined {
+  return TYPES.get(typeOf(status))
+}
+
+/** What is stored of a file, beside its content. @throws SYSTEM_CALL */
+export function captureMetadata(directory: number, name: Uint8Array, status: Status): Metadata {
+  const type = entryTypeOf(status)
+  return {
+    mode: status.mode & PERMISSIONS,
+    owner: captureOwner(status),
+    modified: status.modified,
+    ...(type === 'symlink' && { linkTarget: readlinkat(directory, name) }),
+    ...((type === 'characterDevice' || type === 'blockDevice') && { device: status.device }),
+  }
+}
+
+function captureOwner({ uid, gid }: Status): Owner {
+  const user = userName(uid)
+  const group = groupName(gid)
+  return { uid, gid, ...(user && { user }), ...(group && { group }) }
+}
+
+/** Sets owner, mode and times through an open descriptor, in the order that keeps them. @throws SYSTEM_CALL */
+export function applyMetadata(fd: number, status: Status, metadata: Metadata): void {
+  const { mode, modified } = metadata
+  const owned = applyOwner(status, metadata, (uid, gid) => changeOwner(fd, uid, gid))
+  if (mode !== undefined) {
+    const wanted = owned ? mode : mode & ~SET_ID
+    // A write or a new owner takes setuid and setgid away, so the mode that was seen before holds only without them.
+    if (wanted & SET_ID || status.mode & SET_ID || (status.mode & PERMISSIONS) !== wanted) changeMode(fd, wanted)
+  }
+  if (modified) setModified(fd, modified)
+}
+
+/** Sets owner and times of what cannot be opened: a symbolic link, a device, a FIFO. @throws SYSTEM_CALL */
+export function applyMetadataAt(directory: number, name: Uint8Array, status: Status, metadata: Metadata): void {
+  applyOwner(status, metadata, (uid, gid) => changeOwnerAt(directory, name, uid, gid))
+  if (metadata.modified) setModifiedAt(directory, name, metadata.modified)
+}
+
+/** Only root gives files away; what others extract is their own. Returns whether the owner is as it was stored. */
+function applyOwner(status: Status, { owner }: Metadata, change: (uid: number, gid: number) => void): boolean {
+  if (!owner) return true
+  const uid = idFor(owner.user, owner.uid, userId)
+  const gid = idFor(owner.group, owner.gid, groupId)
+  if (status.uid === uid && status.gid === gid) return true
+  if (process.geteuid?.() !== 0) return false
+  change(uid, gid)
+  return true
+}
+
+/** A name goes before a number, as long as this system knows it. */
+function idFor(name: Uint8Array | undefined, id: number, look: (name: string) => number | undefined): number {
+  return (name && look(new TextDecoder().decode(name))) ?? id
+}
+
+/** Whether a file of this mode can be opened for reading by its owner, who may not be root. */
+export function needsLateMode({ metadata }: Entry, bits: number): boolean {
+  return metadata.mode !== undefined && (metadata.mode & bits) !== bits && process.geteuid?.() !== 0
+}

@@ -1,0 +1,145 @@
+import { type BtrfsExtent, btrfsExtents } from '../sys/btrfs-extents.js'
+import { EOPNOTSUPP, ENOTTY } from '../sys/errno.js'
+import {
+  FIEMAP_EXTENT_DELALLOC,
+  FIEMAP_EXTENT_ENCODED,
+  FIEMAP_EXTENT_INLINE,
+  FIEMAP_EXTENT_NOT_ALIGNED,
+  FIEMAP_EXTENT_SHARED,
+  FIEMAP_EXTENT_UNKNOWN,
+  FIEMAP_EXTENT_UNWRITTEN,
+  type FiemapRow,
+  fiemap,
+} from '../sys/fiemap.js'
+import { BTRFS, btrfsId, filesystemOf, isRealtime, XFS } from '../sys/filesystem.js'
+import type { Status } from '../sys/status.js'
+import { ReftarError } from '../errors.js'
+
+/** A range of a file that lies on storage which others may use too; all in bytes. */
+export interface SharedExtent {
+  /** In the file. */
+  readonly offset: number
+  readonly length: number
+  /** Which storage: positions of different spaces say nothing about each other. */
+  readonly space: string
+  /** In that space. Equal positions are equal bytes, as long as nothing moves. */
+  readonly position: number
+}
+
+/** How far the addresses of a filesystem can be believed. */
+export interface Storage {
+  readonly id: string
+  readonly type: number
+  /** False where equal addresses are only a hint, as on an overlay of several filesystems. */
+  readonly proves: boolean
+}
+
+const SAYS_NOTHING =
+  FIEMAP_EXTENT_UNKNOWN |
+  FIEMAP_EXTENT_DELALLOC |
+  FIEMAP_EXTENT_NOT_ALIGNED |
+  FIEMAP_EXTENT_INLINE |
+  FIEMAP_EXTENT_UNWRITTEN
+
+/** btrfs compresses at most this many bytes into one extent, which takes at least one sector on disk. */
+const MAX_COMPRESSED = 128 * 1024
+const SECTOR = 4096
+
+const known = new Map<number, Storage>()
+/** Filesystems that have no FIEMAP. */
+const unmapped = new Set<Storage>()
+
+/** Which storage an open file lies on. Subvolumes of one btrfs are one. @throws SYSTEM_CALL */
+export function storageOf(fd: number, { dev }: Status): Storage {
+  let storage = known.get(dev)
+  if (!storage) {
+    const { type } = filesystemOf(fd)
+    const btrfs = type === BTRFS ? btrfsId(fd) : undefined
+    storage = { id: btrfs ?? `dev ${dev}`, type, proves: type === BTRFS || type === XFS }
+    known.set(dev, storage)
+  }
+  return storage
+}
+
+/**
+ * The shared extents of a regular file from `offset` to `end`, after it was written back, in order of their offsets.
+ * Empty where the filesystem shares nothing or does not tell.
+ *
+ * @throws SYSTEM_CALL
+ */
+export function sharedExtents(fd: number, status: Status, storage: Storage, offset: number, end: number): SharedExtent[] {
+  if (end <= offset) return []
+  const rows = mapOf(fd, storage, offset, end).filter(isTelling)
+  if (rows.length === 0 || (storage.type === XFS && isRealtime(fd))) return []
+  const extents: SharedExtent[] = []
+  const encoded: FiemapRow[] = []
+  for (const row of rows) {
+    if (row.flags & FIEMAP_EXTENT_ENCODED) encoded.push(row)
+    else push(extents, row.logical, row.length, storage.id, row.physical, offset, end)
+  }
+  if (encoded.length > 0 && storage.type === BTRFS) {
+    pushEncoded(extents, encoded, fd, status, storage, offset, end)
+    extents.sort((a, b) => a.offset - b.offset)
+  }
+  return extents
+}
+
+function mapOf(fd: number, storage: Storage, offset: number, end: number): FiemapRow[] {
+  if (unmapped.has(storage)) return []
+  try {
+    return fiemap(fd, offset, end - offset)
+  } catch (error) {
+    if (!(error instanceof ReftarError && (error.errno === EOPNOTSUPP || error.errno === ENOTTY))) throw error
+    unmapped.add(storage)
+    return []
+  }
+}
+
+function isTelling({ flags, physical }: FiemapRow): boolean {
+  return (flags & FIEMAP_EXTENT_SHARED) !== 0 && (flags & SAYS_NOTHING) === 0 && physical !== 0
+}
+
+/** FIEMAP gives the same address for every part of a compressed extent; the file tree tells the parts apart. */
+function pushEncoded(
+  extents: SharedExtent[],
+  rows: readonly FiemapRow[],
+  fd: number,
+  status: Status,
+  storage: Storage,
+  offset: number,
+  end: number,
+): void {
+  const items = btrfsExtents(fd, status.ino, offset, end)
+  if (!items) return
+  let next = 0
+  for (const row of rows) {
+    const rowEnd = row.logical + row.length
+    while (next < items.length && endOf(items[next]) <= row.logical) next++
+    for (let i = next; i < items.length; i++) {
+      const item = items[i]
+      if (!item || item.logical >= rowEnd) break
+      if (item.diskStart !== row.physical) continue
+      const position = (item.diskStart / SECTOR) * MAX_COMPRESSED + item.offset
+      if (!Number.isSafeInteger(position + item.length)) continue
+      push(extents, item.logical, item.length, `${storage.id} compressed`, position, offset, end)
+    }
+  }
+}
+
+function endOf(item: BtrfsExtent | undefined): number {
+  return item ? item.logical + item.length : Number.POSITIVE_INFINITY
+}
+
+function push(
+  extents: SharedExtent[],
+  logical: number,
+  length: number,
+  space: string,
+  position: number,
+  offset: number,
+  end: number,
+): void {
+  const from = Math.max(logical, offset)
+  const to = Math.min(logical + length, end)
+  if (from < to) extents.push({ offset: from, length: to - from, space, position: position + from - logical })
+}

@@ -1,0 +1,227 @@
+import { constants } from 'node:fs'
+import { release } from 'node:os'
+import { openat } from '../sys/directory.js'
+import { close, readAt } from '../sys/file.js'
+import { isUnchanged, type Status, statFd } from '../sys/status.js'
+import type { Directory, DirectoryTree } from './directory-tree.js'
+import { type SharedExtent, type Storage, sharedExtents, storageOf } from './shared-extents.js'
+import { type Overlap, SharedMap } from './shared-map.js'
+
+/** A file whose shared data was archived, and how to find it again. */
+interface SeenFile {
+  readonly directory: Directory
+  readonly name: Uint8Array
+  readonly status: Status
+  /** False when its change time is too young to show a later change: before Linux 6.13 the clock of files ticks slowly. */
+  readonly settled: boolean
+  /** Set when it turned out to have changed while it was read. */
+  changed: boolean
+}
+
+/** A range of the file in hand that lies where a range of an earlier file lay. */
+interface Candidate {
+  readonly extent: SharedExtent
+  readonly overlap: Overlap<SeenFile>
+}
+
+/** A range of a file, in bytes of that file; contiguous and in order they cover its shared storage. */
+export interface PlannedRange {
+  readonly offset: number
+  readonly length: number
+  /** Where equal bytes went, or undefined for the first of their kind. */
+  readonly address: number | undefined
+  readonly extent: SharedExtent
+}
+
+export const OPEN_FILE = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
+
+const COMPARE = 1024 * 1024
+/** The longest tick of the clock of file times, in nanoseconds: CONFIG_HZ=100. */
+const TICK = 10_000_000
+
+/**
+ * Knows which storage was archived, so that a file which shares it can refer to it. A physical address is true only
+ * while nothing moves: the order of calls here is what makes it proof.
+ */
+export class Sharing {
+  readonly #tree: DirectoryTree
+  readonly #map = new SharedMap<SeenFile>()
+  readonly #paranoid: boolean
+  /** Bytes read to compare files, where addresses prove nothing. */
+  bytesCompared = 0
+
+  /** @param paranoid - compare the bytes of every pair of shared ranges, whatever their addresses say */
+  constructor(tree: DirectoryTree, paranoid: boolean) {
+    this.#tree = tree
+    this.#paranoid = paranoid
+  }
+
+  /**
+   * Maps an open file before it is read. The caller then calls fstat, reads, calls fstat again, and says by
+   * {@link FileSharing.changed} what came of it.
+   *
+   * @throws SYSTEM_CALL
+   */
+  examine(fd: number, status: Status, directory: Directory, name: Uint8Array): FileSharing {
+    const storage = storageOf(fd, status)
+    const extents = sharedExtents(fd, status, storage, 0, status.size)
+    const mapped = statFd(fd)
+    const file: SeenFile = { directory, name, status: mapped, settled: isSettled(mapped), changed: false }
+    const proven = this.#prove(fd, storage, extents)
+    return new FileSharing(this.#map, file, extents, proven)
+  }
+
+  /** Earlier ranges that were found to be still the same storage. */
+  #prove(fd: number, storage: Storage, extents: readonly SharedExtent[]): ReadonlySet<SeenFile> {
+    const proven = new Set<SeenFile>()
+    const candidates = new Map<SeenFile, Candidate[]>()
+    for (const extent of extents) {
+      for (const overlap of this.#map.find(extent.space, extent.position, extent.length)) {
+        const { file } = overlap.sighting
+        const list = candidates.get(file)
+        if (list) list.push({ extent, overlap })
+        else candidates.set(file, [{ extent, overlap }])
+      }
+    }
+    for (const [file, list] of candidates) {
+      if (file.settled && !file.changed && this.#isStillThere(file, storage, list, fd)) proven.add(file)
+    }
+    return proven
+  }
+
+  #isStillThere(file: SeenFile, storage: Storage, candidates: readonly Candidate[], fd: number): boolean {
+    let start = Number.POSITIVE_INFINITY
+    let end = 0
+    for (const { overlap } of candidates) {
+      start = Math.min(start, overlap.sighting.offset)
+      end = Math.max(end, overlap.sighting.offset + overlap.length)
+    }
+    let seen: number
+    try {
+      seen = openat(this.#tree.fd(file.directory), file.name, OPEN_FILE)
+    } catch {
+      return false
+    }
+    try {
+      const now = new Coverage(sharedExtents(seen, file.status, storage, start, end))
+      if (!isUnchanged(statFd(seen), file.status)) return false
+      return candidates.every(({ extent, overlap }) => {
+        const { sighting, start, length } = overlap
+        if (!now.has(extent.space, sighting.offset, start, length)) return false
+        if (storage.proves && !this.#paranoid) return true
+        return this.#isEqual(fd, extent.offset + start - extent.position, seen, sighting.offset, length)
+      })
+    } finally {
+      close(seen)
+    }
+  }
+
+  #isEqual(a: number, offsetA: number, b: number, offsetB: number, length: number): boolean {
+    for (let done = 0; done < length; done += COMPARE) {
+      const count = Math.min(COMPARE, length - done)
+      const bytesA = readAt(a, offsetA + done, count)
+      const bytesB = readAt(b, offsetB + done, count)
+      this.bytesCompared += 2 * count
+      if (bytesA.byteLength !== count || Buffer.compare(bytesA, bytesB) !== 0) return false
+    }
+    return true
+  }
+}
+
+/** The sharing of one file, while it is read. */
+export class FileSharing {
+  readonly #map: SharedMap<SeenFile>
+  readonly #file: SeenFile
+  readonly #extents: readonly SharedExtent[]
+  readonly #proven: ReadonlySet<SeenFile>
+
+  constructor(
+    map: SharedMap<SeenFile>,
+    file: SeenFile,
+    extents: readonly SharedExtent[],
+    proven: ReadonlySet<SeenFile>,
+  ) {
+    this.#map = map
+    this.#file = file
+    this.#extents = extents
+    this.#proven = proven
+  }
+
+  /** As it was after the file was mapped: what it is compared with once it was read. */
+  get status(): Status {
+    return this.#file.status
+  }
+
+  /** The shared ranges in order; each is looked up only when it is asked for, so a file may share with itself. */
+  *ranges(): Generator<PlannedRange, void, undefined> {
+    for (const extent of this.#extents) {
+      let at = extent.position
+      const end = extent.position + extent.length
+      const part = (from: number, to: number, address: number | undefined): PlannedRange => ({
+        offset: extent.offset + from - extent.position,
+        length: to - from,
+        address,
+        extent,
+      })
+      for (const { start, length, sighting } of [...this.#map.find(extent.space, extent.position, extent.length)]) {
+        if (sighting.file !== this.#file && !this.#proven.has(sighting.file)) continue
+        if (start > at) yield part(at, start, undefined)
+        yield part(start, start + length, sighting.address)
+        at = start + length
+      }
+      if (at < end) yield part(at, end, undefined)
+    }
+  }
+
+  /** Remembers that `length` bytes from `offset` were read and stand at `address`. */
+  archived({ extent }: PlannedRange, offset: number, length: number, address: number): void {
+    const position = extent.position + offset - extent.offset
+    this.#map.insert(extent.space, position, length, { file: this.#file, offset, address })
+  }
+
+  /** The file changed while it was read: nothing may refer to it. */
+  changed(): void {
+    this.#file.changed = true
+  }
+}
+
+/** Answers whether a range of a file still lies where it did. */
+class Coverage {
+  readonly #extents: readonly SharedExtent[]
+
+  constructor(extents: readonly SharedExtent[]) {
+    this.#extents = extents
+  }
+
+  has(space: string, offset: number, position: number, length: number): boolean {
+    const end = offset + length
+    let at = offset
+    for (let i = this.#find(offset); at < end; i++) {
+      const extent = this.#extents[i]
+      if (!extent || extent.space !== space || extent.offset > at || extent.offset + extent.length <= at) return false
+      if (extent.position - extent.offset !== position - offset) return false
+      at = extent.offset + extent.length
+    }
+    return true
+  }
+
+  #find(offset: number): number {
+    let low = 0
+    let high = this.#extents.length
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      if ((this.#extents[middle] as SharedExtent).offset <= offset) low = middle + 1
+      else high = middle
+    }
+    return low - 1
+  }
+}
+
+const [major = 0, minor = 0] = release().split('.').map(Number)
+const HAS_FINE_TIMES = major > 6 || (major === 6 && minor >= 13)
+
+function isSettled({ changed }: Status): boolean {
+  if (HAS_FINE_TIMES) return true
+  const now = BigInt(Date.now()) * 1_000_000n
+  return BigInt(changed.seconds) * 1_000_000_000n + BigInt(changed.nanoseconds) + BigInt(TICK) < now
+}

@@ -1,0 +1,58 @@
+import type { Limits } from './format/limits.js'
+import { EntryPaths } from './format/path.js'
+import { type ArchiveRecord, type Entry, lengthOf } from './record.js'
+import { type DecodeSummary, decoding } from './stream/extent-decoder.js'
+import { type Stage, stage } from './stream/stage.js'
+
+export interface ListOptions {
+  readonly limits?: Partial<Limits>
+  readonly signal?: AbortSignal
+}
+
+export interface ListedEntry {
+  readonly entry: Entry
+  /** From the root of the archive, as raw bytes; empty for the target directory itself. */
+  readonly path: Uint8Array
+  /** Of a file, in bytes; 0 for others. */
+  readonly size: number
+  /** The file changed while it was archived. */
+  readonly changed: boolean
+}
+
+/**
+ * The bytes of an archive to its entries, each once it is complete. Everything is checked as it is for an extraction.
+ *
+ * @throws through the stream, as extentDecoder does
+ */
+export function list(options: ListOptions = {}): Stage<ListedEntry, DecodeSummary> {
+  const { summary, hooks } = decoding(options)
+  const paths = new EntryPaths()
+  let file: { entry: Entry; path: Uint8Array; size: number } | undefined
+
+  function* listed(record: ArchiveRecord): Generator<ListedEntry, void, undefined> {
+    if (record.kind === 'entry') {
+      const opened = { entry: record, path: paths.pathOf(record), size: 0 }
+      if (record.type === 'file') file = opened
+      else yield { ...opened, changed: false }
+    } else if (file && record.kind === 'end') {
+      yield { ...file, changed: record.state === 'changed' }
+    } else if (file) {
+      file.size += lengthOf(record)
+    }
+  }
+
+  return stage<Uint8Array, ListedEntry, DecodeSummary>(
+    summary,
+    {
+      ...hooks,
+      async *transform(chunk) {
+        for await (const record of hooks.transform(chunk)) yield* listed(record)
+      },
+      flush() {
+        hooks.flush?.()
+        return []
+      },
+    },
+    options.signal,
+  )
+}

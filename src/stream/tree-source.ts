@@ -1,0 +1,63 @@
+import { ReftarError } from '../errors.js'
+import { type Common, type Path, pathBytes, quotePath } from '../event.js'
+import { treeRecords, type TreeSummary } from '../fs/tree-records.js'
+import type { ArchiveRecord } from '../record.js'
+import { type Origin, origin } from './stage.js'
+
+export type { TreeSummary }
+
+export interface TreeOptions extends Common {
+  /** Where relative paths begin; the working directory by default. */
+  readonly directory?: Path
+  /** Read and compare shared storage instead of trusting its addresses. */
+  readonly paranoid?: boolean
+  /** Files to leave out, by device and inode: the archive itself, when it may lie in its own tree. */
+  readonly exclude?: readonly { readonly dev: bigint; readonly ino: bigint }[]
+}
+
+/**
+ * The records of files and directories, with what shares storage among them. Each path is stored as it is given:
+ * its parents as implied directories, without a leading slash; `.` stands for the directory itself. All paths
+ * together make one tree, in the byte order of names.
+ *
+ * What cannot be archived is told as a problem, and the rest goes on.
+ *
+ * @throws INVALID_ARGUMENT at once for no path, an empty one, one with `..`, and two of the same name; through the
+ *   stream SYSTEM_CALL when a path that was given does not exist
+ */
+export function treeSource(paths: Iterable<Path>, options: TreeOptions = {}): Origin<ArchiveRecord, TreeSummary> {
+  const list = Array.from(paths, pathBytes)
+  if (list.length === 0) throw new ReftarError('INVALID_ARGUMENT', 'no path, expected at least one')
+  const { directory = '.', onEvent = () => undefined, paranoid = false, exclude = [], signal } = options
+  const summary: TreeSummary = {
+    entries: 0,
+    files: 0,
+    logicalBytes: 0,
+    bytesRead: 0,
+    sharedBytes: 0,
+    holeBytes: 0,
+    missingBytes: 0,
+    changed: 0,
+    problems: 0,
+  }
+  const records = treeRecords(list, {
+    directory: pathBytes(directory),
+    paranoid,
+    isExcluded: ({ dev, ino }) => exclude.some(file => file.ino === ino && deviceOf(file.dev) === dev),
+    summary,
+    onEntry: (path, size) => onEvent({ type: 'entry', path, size }),
+    onNote: message => onEvent({ type: 'note', message }),
+    onProblem(code, path, message) {
+      summary.problems++
+      onEvent({ type: 'problem', code, path, message: `${quotePath(path)}: ${message}` })
+    },
+  })
+  return origin(summary, records, signal)
+}
+
+/** From the packed number of stat(2) to the pair of statx(2), as in makedev(3) of glibc. */
+function deviceOf(dev: bigint): number {
+  const major = ((dev >> 8n) & 0xfffn) | ((dev >> 32n) & 0xfffff000n)
+  const minor = (dev & 0xffn) | ((dev >> 12n) & 0xffffff00n)
+  return Number(major) * 0x100000000 + Number(minor)
+}
