@@ -31,8 +31,6 @@ export type ErrorCode =
   | 'TARGET_CHANGED'
   /** `reflink: 'always'` was asked for, and a range could not be cloned. */
   | 'CLONE_REFUSED'
-  /** A staging directory that an earlier, killed run left behind. */
-  | 'LEFTOVER'
   /** A stream that feeds or drains this one died before it had ended. */
   | 'PREMATURE_CLOSE'
   /** A system call failed: see `errno` and `syscall`. */

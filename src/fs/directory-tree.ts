@@ -51,7 +51,7 @@ export class DirectoryTree {
     return directory
   }
 
-  /** A descriptor to use at once: the next call may close it. @throws SYSTEM_CALL, SOURCE_CHANGED or TARGET_CHANGED */
+  /** A descriptor to use at once; those of the two last calls are open. @throws SYSTEM_CALL, SOURCE_CHANGED or TARGET_CHANGED */
   fd(directory: Directory): number {
     const known = this.#open.get(directory)
     if (known !== undefined) {
@@ -67,11 +67,16 @@ export class DirectoryTree {
       closed.push(at)
       at = at.parent
     }
-    let fd = at && this.#open.get(at)
+    let from = (at && this.#open.get(at)) ?? AT_FDCWD
+    const borrowed = from
     for (const next of closed.reverse()) {
-      fd = this.#reopen(next, openat(fd ?? AT_FDCWD, next.name, next.follow ? OPEN : OPEN_NOFOLLOW))
+      const fd = openat(from, next.name, next.follow ? OPEN : OPEN_NOFOLLOW)
+      if (from !== borrowed) close(from)
+      this.#prove(next, fd)
+      from = fd
     }
-    return fd as number
+    this.#keep(directory, from)
+    return from
   }
 
   /** Closes a directory that is done with, keeping the way back to its parent short. */
@@ -79,7 +84,9 @@ export class DirectoryTree {
     const fd = this.#open.get(directory)
     if (fd === undefined || !directory.parent) return
     if (!this.#open.has(directory.parent) && !directory.follow) {
-      this.#reopen(directory.parent, openat(fd, PARENT, OPEN_NOFOLLOW))
+      const parent = openat(fd, PARENT, OPEN_NOFOLLOW)
+      this.#prove(directory.parent, parent)
+      this.#keep(directory.parent, parent)
     }
     this.#open.delete(directory)
     close(fd)
@@ -91,14 +98,10 @@ export class DirectoryTree {
     this.#open.clear()
   }
 
-  #reopen(directory: Directory, fd: number): number {
-    if (!isSameFile(statFd(fd), directory.status)) {
-      close(fd)
-      const path = pathOf(directory)
-      throw new ReftarError(this.#changed, 'the directory is not the one that it was', { path })
-    }
-    this.#keep(directory, fd)
-    return fd
+  #prove(directory: Directory, fd: number): void {
+    if (isSameFile(statFd(fd), directory.status)) return
+    close(fd)
+    throw new ReftarError(this.#changed, 'the directory is not the one that it was', { path: pathOf(directory) })
   }
 
   #keep(directory: Directory, fd: number): void {

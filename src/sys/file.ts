@@ -10,7 +10,8 @@ const libc = {
   fchownat: libcFunction<[number, Buffer, number, number, number]>(
     'int fchownat(int fd, const void *path, uint32_t uid, uint32_t gid, int flags)',
   ),
-  utimensat: libcFunction<[number, Buffer | null, Buffer, number]>(
+  futimens: libcFunction<[number, Buffer]>('int futimens(int fd, const void *times)'),
+  utimensat: libcFunction<[number, Buffer, Buffer, number]>(
     'int utimensat(int fd, const void *path, const void *times, int flags)',
   ),
   fallocate: libcFunction<[number, number, number, number]>('int fallocate(int fd, int mode, int64_t offset, int64_t length)'),
@@ -126,7 +127,7 @@ export function setModifiedAt(directory: number, name: Uint8Array, modified: Tim
 
 /** futimens(3): the modification time; the access time stays. @throws SYSTEM_CALL */
 export function setModified(fd: number, modified: Time): void {
-  check(libc.utimensat(fd, null, times(modified), 0), 'futimens')
+  check(libc.futimens(fd, times(modified)), 'futimens')
 }
 
 /** fallocate(2): reserves a range without changing the size. @throws SYSTEM_CALL */

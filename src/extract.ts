@@ -1,0 +1,26 @@
+import type { Path } from './event.js'
+import type { Limits } from './format/limits.js'
+import { type DecodeSummary, extentDecoder } from './stream/extent-decoder.js'
+import { reflinkWriter, type WriteOptions, type WriteSummary } from './stream/reflink-writer.js'
+import { composeSink, type Sink } from './stream/stage.js'
+
+export interface ExtractOptions extends WriteOptions {
+  readonly limits?: Partial<Limits>
+}
+
+export interface ExtractSummary {
+  readonly archive: Readonly<DecodeSummary>
+  readonly target: Readonly<WriteSummary>
+}
+
+/**
+ * Restores the bytes of an archive below an existing directory: all of it, or nothing.
+ *
+ * @throws as extentDecoder and reflinkWriter do
+ */
+export function extract(directory: Path, options: ExtractOptions = {}): Sink<ExtractSummary> {
+  const { signal, ...rest } = options
+  const decoder = extentDecoder(rest)
+  const writer = reflinkWriter(directory, rest)
+  return composeSink([decoder, writer], { archive: decoder.summary, target: writer.summary }, signal)
+}

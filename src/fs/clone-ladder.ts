@@ -1,0 +1,119 @@
+import { ReftarError } from '../errors.js'
+import type { Origin } from '../record.js'
+import { cloneRange } from '../sys/clone-range.js'
+import { EINVAL, ENOSYS, ENOTTY, EOPNOTSUPP, EPERM, ETXTBSY, EXDEV } from '../sys/errno.js'
+import { readAt, readAtAsync, writeAt, writeAtAsync } from '../sys/file.js'
+import { errnoName, systemError } from '../sys/koffi.js'
+import { statFd } from '../sys/status.js'
+
+/** `auto` clones what was shared and what is cheaper to clone than to copy; `exact` only what was shared. */
+export type Reflink = 'auto' | 'exact' | 'always' | 'never'
+
+export interface CloneSummary {
+  /** Bytes of references that were cloned. */
+  clonedBytes: number
+  /** Bytes of references that were copied. */
+  copiedBytes: number
+  /** Why bytes were copied: an error name or a reason in words, and how many bytes. */
+  copyReasons: Record<string, number>
+}
+
+/** A range to be made equal to a range of another file, or of the same; in bytes. */
+export interface CloneRequest {
+  readonly source: number
+  readonly sourceOffset: number
+  readonly target: number
+  readonly targetOffset: number
+  readonly length: number
+  readonly origin: Origin
+}
+
+/** Below this a copy is cheaper than a clone. */
+const CLONE_PAYS = 16 * 1024
+const COPY = 1024 * 1024
+const SMALL_COPY = 128 * 1024
+
+/** These say that a clone cannot be; every other error says that it failed. */
+const CANNOT = new Set([EOPNOTSUPP, ENOTTY, EXDEV, EINVAL, EPERM, ETXTBSY, ENOSYS])
+/** These say it of every file of the two filesystems. */
+const NEVER_CAN = new Set([EOPNOTSUPP, ENOTTY, EXDEV, ENOSYS])
+
+/** Clones a range; else its aligned middle, and copies the edges; else copies it. */
+export class CloneLadder {
+  readonly #reflink: Reflink
+  readonly #unit: number
+  readonly #summary: CloneSummary
+  #impossible: number | undefined
+
+  /** @param unit - what offsets must be multiples of: the block size of the filesystem, in bytes */
+  constructor(reflink: Reflink, unit: number, summary: CloneSummary) {
+    this.#reflink = reflink
+    this.#unit = unit
+    this.#summary = summary
+  }
+
+  /** Whether there is any hope of a clone. */
+  get isPossible(): boolean {
+    return this.#reflink !== 'never' && this.#impossible === undefined
+  }
+
+  /** @throws CLONE_REFUSED when clones are asked for always, SYSTEM_CALL */
+  async run(request: CloneRequest): Promise<void> {
+    const { source, sourceOffset, target, targetOffset, length } = request
+    const refusal = this.#refusal(request)
+    if (refusal) return this.#copy(request, 0, length, refusal)
+    const unit = this.#unit
+    const start = (unit - (sourceOffset % unit)) % unit
+    const overhang = (sourceOffset + length) % unit
+    const clone = (end: number) => cloneRange(source, sourceOffset + start, end - start, target, targetOffset + start)
+
+    // A last block that is not full can be shared only where both files end: the kernel is the judge of that.
+    let end = overhang > 0 && statFd(source).size === sourceOffset + length ? length : length - overhang
+    if (end <= start) return this.#copy(request, 0, length, 'smaller than a block')
+    let error = clone(end)
+    if (error === EINVAL && end === length && overhang > 0 && length - overhang > start) {
+      end = length - overhang
+      error = clone(end)
+    }
+    if (error !== 0) {
+      if (!CANNOT.has(error)) throw systemError('ioctl(FICLONERANGE)', error)
+      if (NEVER_CAN.has(error)) this.#impossible = error
+      return this.#copy(request, 0, length, errnoName(error))
+    }
+    this.#summary.clonedBytes += end - start
+    await this.#copy(request, 0, start, 'not aligned')
+    await this.#copy(request, end, length, 'not aligned')
+  }
+
+  /** Why a range is to be copied without trying to clone it. */
+  #refusal({ sourceOffset, targetOffset, length, origin }: CloneRequest): string | undefined {
+    if (this.#reflink === 'never') return 'not asked for'
+    if (this.#impossible !== undefined) return errnoName(this.#impossible)
+    if (origin === 'dedup' && this.#reflink === 'exact') return 'not shared at the source'
+    if (origin === 'dedup' && this.#reflink === 'auto' && length < CLONE_PAYS) return 'cheaper to copy'
+    return (sourceOffset - targetOffset) % this.#unit === 0 ? undefined : 'not aligned'
+  }
+
+  async #copy(request: CloneRequest, start: number, end: number, reason: string): Promise<void> {
+    if (start === end) return
+    if (this.#reflink === 'always') {
+      throw new ReftarError('CLONE_REFUSED', `${end - start} bytes cannot be cloned: ${reason}`)
+    }
+    const { source, sourceOffset, target, targetOffset } = request
+    for (let at = start; at < end; ) {
+      const count = Math.min(COPY, end - at)
+      const isSmall = count <= SMALL_COPY
+      const reading = isSmall ? readAt(source, sourceOffset + at, count) : readAtAsync(source, sourceOffset + at, count)
+      const bytes = await reading
+      if (bytes.byteLength !== count) {
+        throw new ReftarError('TARGET_CHANGED', `read ${bytes.byteLength} bytes of a restored file, expected ${count}`)
+      }
+      if (isSmall) writeAt(target, bytes, targetOffset + at)
+      else await writeAtAsync(target, bytes, targetOffset + at)
+      at += count
+    }
+    const { copyReasons } = this.#summary
+    this.#summary.copiedBytes += end - start
+    copyReasons[reason] = (copyReasons[reason] ?? 0) + end - start
+  }
+}

@@ -1,0 +1,154 @@
+import { setImmediate } from 'node:timers/promises'
+import { ReftarError } from '../errors.js'
+import type { Origin } from '../record.js'
+import { openat } from '../sys/directory.js'
+import { close, dataSync, syncFilesystem } from '../sys/file.js'
+import { isSameFile, type Status, statFd } from '../sys/status.js'
+import { type CloneLadder } from './clone-ladder.js'
+import { type Directory, type DirectoryTree, pathOf } from './directory-tree.js'
+import { OPEN_FILE } from './sharing.js'
+
+/** A file that this run made: where it is, and which inode. */
+export interface RestoredFile {
+  readonly directory: Directory
+  readonly name: Uint8Array
+  readonly status: Status
+  /** When data was last written to it, by the count of the queue. */
+  written: number
+}
+
+/** A file that is open for writing, and waits for its clones. */
+export interface OpenTarget {
+  readonly fd: number
+  readonly file: RestoredFile
+  /** Clones that are still in the queue. */
+  waiting: number
+  /** All its records have come. */
+  ended: boolean
+}
+
+interface QueuedClone {
+  readonly source: RestoredFile
+  readonly sourceOffset: number
+  readonly target: OpenTarget
+  readonly targetOffset: number
+  /** In bytes. */
+  readonly length: number
+  readonly origin: Origin
+}
+
+const MAX_CLONES = 4096
+const MAX_TARGETS = 256
+const MAX_BYTES = 4 * 1024 ** 3
+/** With more dirty sources than this, one sync of the filesystem costs less than one for each. */
+const MAX_FILE_SYNCS = 16
+const MAX_SOURCES = 32
+/** Clones between two turns of the event loop. */
+const CLONES_PER_TURN = 256
+
+/**
+ * Holds clones back until there are many, because a clone of a file whose data is not yet on disk forces it out: one
+ * sync for all of them is cheaper than one for each.
+ */
+export class CloneQueue {
+  readonly #tree: DirectoryTree
+  readonly #ladder: CloneLadder
+  readonly #finish: (target: OpenTarget) => void
+  readonly #sources = new Map<RestoredFile, number>()
+  #clones: QueuedClone[] = []
+  #targets = new Set<OpenTarget>()
+  #bytes = 0
+  #clock = 1
+  #synced = 0
+
+  /** @param finish - called for each target that has ended, after its last clone */
+  constructor(tree: DirectoryTree, ladder: CloneLadder, finish: (target: OpenTarget) => void) {
+    this.#tree = tree
+    this.#ladder = ladder
+    this.#finish = finish
+  }
+
+  /** To be told of every write, so that it is known which files are dirty. */
+  wrote(file: RestoredFile): void {
+    file.written = this.#clock
+  }
+
+  async add(clone: QueuedClone): Promise<void> {
+    this.#clones.push(clone)
+    this.#targets.add(clone.target)
+    this.#bytes += clone.length
+    clone.target.waiting++
+    if (this.#clones.length >= MAX_CLONES || this.#targets.size >= MAX_TARGETS || this.#bytes >= MAX_BYTES) {
+      await this.flush()
+    }
+  }
+
+  /** The records of a target have all come: it is finished now, or after its clones. */
+  end(target: OpenTarget): void {
+    target.ended = true
+    if (target.waiting === 0) this.#finish(target)
+  }
+
+  /** @throws CLONE_REFUSED, TARGET_CHANGED, SYSTEM_CALL */
+  async flush(): Promise<void> {
+    if (this.#clones.length === 0) return
+    if (this.#ladder.isPossible) await this.#syncSources()
+    const clones = this.#clones
+    this.#clones = []
+    this.#targets = new Set()
+    this.#bytes = 0
+    let turn = 0
+    for (const clone of clones) {
+      const { source, target } = clone
+      const fd = source === target.file ? target.fd : this.#open(source)
+      await this.#ladder.run({ ...clone, source: fd, target: target.fd })
+      if (--target.waiting === 0 && target.ended) this.#finish(target)
+      if (++turn % CLONES_PER_TURN === 0) await setImmediate()
+    }
+  }
+
+  /** Lets go of everything; targets that still wait are handed back. */
+  close(): Set<OpenTarget> {
+    for (const fd of this.#sources.values()) close(fd)
+    this.#sources.clear()
+    return this.#targets
+  }
+
+  async #syncSources(): Promise<void> {
+    const dirty = new Map<RestoredFile, OpenTarget | undefined>()
+    for (const { source, target } of this.#clones) {
+      if (source.written > this.#synced) dirty.set(source, source === target.file ? target : undefined)
+    }
+    if (dirty.size > MAX_FILE_SYNCS) {
+      const [first] = dirty.keys()
+      if (first) await syncFilesystem(this.#open(first))
+      this.#synced = this.#clock++
+      return
+    }
+    for (const [file, target] of dirty) {
+      await dataSync(target ? target.fd : this.#open(file))
+      file.written = 0
+    }
+  }
+
+  /** @throws TARGET_CHANGED when the file is not the one that this run made */
+  #open(file: RestoredFile): number {
+    const known = this.#sources.get(file)
+    if (known !== undefined) return known
+    const fd = openat(this.#tree.fd(file.directory), file.name, OPEN_FILE)
+    if (!isSameFile(statFd(fd), file.status)) {
+      close(fd)
+      const path = pathOf(file.directory, file.name)
+      throw new ReftarError('TARGET_CHANGED', 'a restored file was replaced', { path })
+    }
+    if (this.#sources.size >= MAX_SOURCES) {
+      const [oldest] = this.#sources
+      if (oldest) {
+        close(oldest[1])
+        this.#sources.delete(oldest[0])
+      }
+    }
+    this.#sources.set(file, fd)
+    return fd
+  }
+}

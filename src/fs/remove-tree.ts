@@ -1,0 +1,25 @@
+import { AT_REMOVEDIR, readDirectory, unlinkat } from '../sys/directory.js'
+import { S_IFDIR, statAt, typeOf } from '../sys/status.js'
+import type { Directory, DirectoryTree } from './directory-tree.js'
+
+/** Removes a directory that this run made, and all that is in it, without following any link. @throws SYSTEM_CALL */
+export function removeTree(tree: DirectoryTree, root: Directory): void {
+  const stack = [{ directory: root, names: readDirectory(tree.fd(root)) }]
+  for (let frame = stack.at(-1); frame; frame = stack.at(-1)) {
+    const name = frame.names.pop()
+    const { directory } = frame
+    if (name) {
+      const fd = tree.fd(directory)
+      if (typeOf(statAt(fd, name)) === S_IFDIR) {
+        const child = tree.child(directory, name)
+        stack.push({ directory: child, names: readDirectory(tree.fd(child)) })
+      } else {
+        unlinkat(fd, name)
+      }
+      continue
+    }
+    stack.pop()
+    tree.leave(directory)
+    if (directory.parent) unlinkat(tree.fd(directory.parent), directory.name, AT_REMOVEDIR)
+  }
+}
