@@ -1,8 +1,17 @@
 import { defineConfig } from 'tsup'
 
-const shared = { target: 'node20', clean: false, sourcemap: true, splitting: true } as const
+const common = { target: 'node20', platform: 'node', sourcemap: true } as const
 
 export default defineConfig([
-  { ...shared, entry: ['src/index.ts'], format: ['esm', 'cjs'], dts: true },
-  { ...shared, entry: ['src/cli.ts'], format: ['esm'], noExternal: ['commander'] }
+  // `shims` gives the CommonJS build an import.meta.url, which finds koffi at the first system call.
+  { ...common, entry: ['src/index.ts'], format: ['esm', 'cjs'], dts: true, shims: true },
+  {
+    ...common,
+    entry: ['src/cli.ts'],
+    format: ['esm'],
+    splitting: false,
+    noExternal: ['commander'],
+    // commander is CommonJS, and asks for node's own modules by require.
+    banner: { js: `#!/usr/bin/env node\nimport { createRequire } from 'node:module'\nconst require = createRequire(import.meta.url)` },
+  },
 ])

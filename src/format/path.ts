@@ -1,6 +1,7 @@
 import type { Entry } from '../record.js'
 
 const SLASH = 0x2f
+const DOT = 0x2e
 
 /** Joins name components with slashes; raw bytes. */
 export function joinPath(parts: readonly Uint8Array[]): Uint8Array {
@@ -26,4 +27,18 @@ export class EntryPaths {
     if (type === 'directory') this.#open.push({ ordinal, name })
     return path
   }
+}
+
+/** The components of a path, without empty ones and `.`; raw bytes. */
+export function splitPath(path: Uint8Array): Uint8Array[] {
+  const names: Uint8Array[] = []
+  let start = 0
+  for (let at = 0; at <= path.byteLength; at++) {
+    if (at < path.byteLength && path[at] !== SLASH) continue
+    const name = path.slice(start, at)
+    start = at + 1
+    const isHere = name.byteLength === 1 && name[0] === DOT
+    if (name.byteLength > 0 && !isHere) names.push(name)
+  }
+  return names
 }

@@ -1,5 +1,6 @@
 import { ReftarError } from '../errors.js'
 import { quotePath } from '../event.js'
+import { splitPath } from '../format/path.js'
 
 const SLASH = 0x2f
 
@@ -57,17 +58,9 @@ function insert(root: Selection, names: readonly Uint8Array[], absolute: boolean
 
 function componentsOf(path: Uint8Array): Uint8Array[] {
   if (path.byteLength === 0) throw new ReftarError('INVALID_ARGUMENT', 'a path is empty, expected a name', { path })
-  const names: Uint8Array[] = []
-  let start = 0
-  for (let at = 0; at <= path.byteLength; at++) {
-    if (at < path.byteLength && path[at] !== SLASH) continue
-    const name = path.slice(start, at)
-    start = at + 1
-    const text = Buffer.from(name).toString('latin1')
-    if (text === '..') {
-      throw new ReftarError('INVALID_ARGUMENT', `${quotePath(path)} has a '..', expected a path without one`, { path })
-    }
-    if (text !== '' && text !== '.') names.push(name)
+  const names = splitPath(path)
+  if (names.some(name => Buffer.from(name).toString('latin1') === '..')) {
+    throw new ReftarError('INVALID_ARGUMENT', `${quotePath(path)} has a '..', expected a path without one`, { path })
   }
   return names
 }

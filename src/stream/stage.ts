@@ -1,5 +1,5 @@
 import { setImmediate } from 'node:timers/promises'
-import { Duplex, pipeline, Readable, Writable } from 'streamx'
+import { Duplex, getStreamError, pipeline, Readable, Writable } from 'streamx'
 import { ReftarError } from '../errors.js'
 
 /** A live view of what a stage has done; final once the stream has finished. */
@@ -8,8 +8,10 @@ export interface Live<S> {
   destroy(error?: Error): void
 }
 
-export type Stage<T, S> = AsyncIterable<T> & NodeJS.ReadWriteStream & Live<S>
-export type Origin<T, S> = AsyncIterable<T> & NodeJS.ReadableStream & Live<S>
+// AsyncIterable comes last: from overloads TypeScript infers the last one, so that a function at the end of node's
+// pipeline gets a T, not the string or Buffer of NodeJS.ReadableStream.
+export type Stage<T, S> = NodeJS.ReadWriteStream & AsyncIterable<T> & Live<S>
+export type Origin<T, S> = NodeJS.ReadableStream & AsyncIterable<T> & Live<S>
 export type Sink<S> = NodeJS.WritableStream & Live<S>
 
 type Items<T> = Iterable<T> | AsyncIterable<T>
@@ -221,12 +223,15 @@ function watchSource<T extends Writable | Duplex>(stream: T): T {
       ended = true
     })
     source.once('close', () => {
-      if (ended) return
-      const cause = (source as { errored?: unknown }).errored
-      stream.destroy(new ReftarError('PREMATURE_CLOSE', 'the source closed before it ended', { cause }))
+      if (!ended) stream.destroy(errorOf(source) ?? new ReftarError('PREMATURE_CLOSE', 'the source closed before it ended'))
     })
   })
   return stream
+}
+
+function errorOf(source: NodeJS.ReadableStream): Error | null {
+  const { errored } = source as { errored?: Error | null }
+  return errored ?? getStreamError(source as unknown as Readable)
 }
 
 function finish<S extends object, T>(stream: Readable | Writable | Duplex, summary: S, signal?: AbortSignal): T & Live<S> {

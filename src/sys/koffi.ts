@@ -1,4 +1,4 @@
-import { createRequire } from 'node:module'
+import { createRequire as requireFrom } from 'node:module'
 import { getSystemErrorMap } from 'node:util'
 import type koffiModule from 'koffi'
 import { ReftarError } from '../errors.js'
@@ -10,7 +10,7 @@ let libc: ReturnType<Koffi['load']> | undefined
 
 /** koffi, loaded at the first system call: what makes none must work where koffi cannot load. */
 export function ffi(): Koffi {
-  koffi ??= createRequire(import.meta.url)('koffi') as Koffi
+  koffi ??= requireFrom(import.meta.url)('koffi') as Koffi
   return koffi
 }
 

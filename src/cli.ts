@@ -1,0 +1,68 @@
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
+import { runCreate } from './cli/create.js'
+import { runExtract } from './cli/extract.js'
+import { runList } from './cli/list.js'
+import { FATAL } from './cli/run.js'
+import { ReftarError } from './errors.js'
+import packageJson from '../package.json' with { type: 'json' }
+
+const program = new Command('reftar')
+  .description('archives that keep shared storage shared')
+  .version(packageJson.version)
+  .exitOverride()
+  .configureOutput({ outputError: (text, write) => write(`reftar: ${text.replace(/^error: /, '')}`) })
+  .showHelpAfterError("(try 'reftar --help')")
+
+const file = () => new Option('-f, --file <file>', "the archive; '-' for stdin or stdout").default('-')
+const verbose = () => new Option('-v, --verbose', 'name the entries').default(false)
+const json = () => new Option('--json', 'one JSON object a line, the last one the summary').default(false)
+
+program
+  .command('create')
+  .description('archive files and directories')
+  .argument('<path...>', "what to archive; names are stored as given, without a leading '/'")
+  .addOption(file())
+  .option('-C, --directory <directory>', 'where relative paths begin', '.')
+  .addOption(verbose())
+  .addOption(json())
+  .option('--block-size <bytes>', 'a power of two from 512 to 65536', wholeNumber, 4096)
+  .option('--paranoid', 'read and compare shared storage instead of trusting its addresses', false)
+  .action(runCreate)
+
+program
+  .command('extract')
+  .description('restore an archive: all of it, or nothing')
+  .addOption(file())
+  .option('-C, --directory <directory>', 'an existing directory to restore into', '.')
+  .addOption(verbose())
+  .addOption(json())
+  .addOption(
+    new Option('--reflink <how>', 'what becomes of references').choices(['auto', 'exact', 'always', 'never']).default('auto'),
+  )
+  .action(runExtract)
+
+program
+  .command('list')
+  .description('name what is in an archive, and check all of it')
+  .addOption(file())
+  .addOption(new Option('-v, --verbose', 'with type, mode, owner, size and time').default(false))
+  .addOption(json())
+  .action(runList)
+
+function wholeNumber(text: string): number {
+  if (!/^\d+$/.test(text)) throw new InvalidArgumentError('expected a whole number')
+  return Number(text)
+}
+
+try {
+  await program.parseAsync()
+} catch (error) {
+  if (error instanceof CommanderError) {
+    process.exitCode = error.exitCode === 0 ? 0 : FATAL
+  } else if (error instanceof ReftarError) {
+    process.stderr.write(`reftar: ${error.message}\n`)
+    process.exitCode = FATAL
+  } else {
+    throw error
+  }
+}

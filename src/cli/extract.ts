@@ -1,0 +1,33 @@
+import { pipeline } from 'node:stream/promises'
+import { extract } from '../extract.js'
+import type { Reflink } from '../stream/reflink-writer.js'
+import { openInput } from './archive-file.js'
+import { formatBytes, Output } from './output.js'
+import { DIFFERS, DONE, run } from './run.js'
+
+export interface ExtractCommand {
+  readonly file: string
+  readonly directory: string
+  readonly verbose: boolean
+  readonly json: boolean
+  readonly reflink: Reflink
+}
+
+export async function runExtract(command: ExtractCommand): Promise<void> {
+  const { file, directory, reflink } = command
+  const output = new Output({ ...command, stdoutIsTaken: false })
+  await run(output, async signal => {
+    const target = extract(directory, { reflink, onEvent: output.event })
+    await pipeline(await openInput(file), target, { signal })
+    const { summary } = target
+    if (!command.json) {
+      const { entries, logicalBytes, clonedBytes, copiedBytes, copyReasons } = summary.target
+      const reasons = Object.entries(copyReasons).map(([reason, bytes]) => `${formatBytes(bytes)} ${reason}`)
+      const copied = copiedBytes > 0 ? `, ${formatBytes(copiedBytes)} copied (${reasons.join(', ')})` : ''
+      if (command.verbose) {
+        output.message(`${entries} entries, ${formatBytes(logicalBytes)}: ${formatBytes(clonedBytes)} cloned${copied}`)
+      }
+    }
+    return { status: summary.target.problems > 0 ? DIFFERS : DONE, summary }
+  })
+}

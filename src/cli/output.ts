@@ -1,0 +1,107 @@
+import { ReftarError } from '../errors.js'
+import { quotePath, type ReftarEvent } from '../event.js'
+
+/**
+ * What the command says. Messages go to stderr with `reftar: ` in front; names go to stdout, or to stderr while stdout
+ * carries an archive. With `json`, that stream has one object a line instead, and the last of them is the summary.
+ */
+export interface OutputOptions {
+  readonly json: boolean
+  readonly verbose: boolean
+  /** Stdout carries an archive. */
+  readonly stdoutIsTaken: boolean
+}
+
+type Fields = { readonly type: string; readonly path?: Uint8Array } & Record<string, unknown>
+
+const FLUSH = 64 * 1024
+
+export class Output {
+  readonly json: boolean
+  readonly verbose: boolean
+  readonly #stream: NodeJS.WriteStream
+  #lines = ''
+
+  constructor({ json, verbose, stdoutIsTaken }: OutputOptions) {
+    this.json = json
+    this.verbose = verbose
+    this.#stream = stdoutIsTaken ? process.stderr : process.stdout
+  }
+
+  /** For `onEvent` of every stage. */
+  readonly event = (event: ReftarEvent): void => {
+    switch (event.type) {
+      case 'entry':
+        if (this.json && this.verbose) this.object({ ...event })
+        else if (this.verbose) this.line(escapePath(event.path))
+        break
+      case 'problem':
+      case 'note':
+        if (this.json) this.object({ ...event })
+        if (!this.json || this.#stream !== process.stderr) this.message(event.message)
+    }
+  }
+
+  /** A line of text. */
+  line(text: string): void {
+    this.#lines += `${text}\n`
+    if (this.#lines.length >= FLUSH) this.flush()
+  }
+
+  /** A line of JSON; `path` is given as text, and in Base64 too where it is not UTF-8. */
+  object({ path, ...fields }: Fields): void {
+    const { type, ...rest } = fields
+    this.line(JSON.stringify({ type, ...(path && pathFields(path)), ...rest }))
+  }
+
+  /** A message for people. */
+  message(text: string): void {
+    this.flush()
+    process.stderr.write(`reftar: ${text}\n`)
+  }
+
+  error(error: unknown): void {
+    const { code, path, offset, message } = describe(error)
+    if (this.json) this.object({ type: 'error', code, ...(path && { path }), offset, message })
+    if (!this.json || this.#stream !== process.stderr) this.message(message)
+  }
+
+  flush(): void {
+    if (this.#lines.length === 0) return
+    this.#stream.write(this.#lines)
+    this.#lines = ''
+  }
+}
+
+function describe(error: unknown) {
+  if (!(error instanceof ReftarError)) {
+    const { code = 'SYSTEM_CALL', message = String(error) } = error as NodeJS.ErrnoException
+    return { code, path: undefined, offset: undefined, message }
+  }
+  const { code, path, offset, message } = error
+  const isNamed = path === undefined || path.byteLength === 0 || message.includes(quotePath(path))
+  return { code, path, offset, message: isNamed ? message : `${quotePath(path)}: ${message}` }
+}
+
+function pathFields(path: Uint8Array): { path: string; pathBase64?: string } {
+  const text = new TextDecoder().decode(path)
+  const isText = Buffer.from(text).equals(path)
+  return isText ? { path: text } : { path: text, pathBase64: Buffer.from(path).toString('base64') }
+}
+
+/** As {@link quotePath}, without the quotes. */
+export function escapePath(path: Uint8Array): string {
+  return path.byteLength === 0 ? '.' : quotePath(path).slice(1, -1).replaceAll("\\'", "'")
+}
+
+/** A number of bytes for people. */
+export function formatBytes(bytes: number): string {
+  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB']
+  let unit = 0
+  let value = bytes
+  while (value >= 1024 && unit < units.length - 1) {
+    value /= 1024
+    unit++
+  }
+  return unit === 0 ? `${bytes} B` : `${value.toFixed(1)} ${units[unit]}`
+}

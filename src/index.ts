@@ -1,0 +1,34 @@
+export { type CreateOptions, type CreateSummary, create } from './create.js'
+export { type ErrorCode, type ErrorDetails, ReftarError } from './errors.js'
+export type { Common, Path, ReftarEvent } from './event.js'
+export { type ExtractOptions, type ExtractSummary, extract } from './extract.js'
+export { DataSpace, type Piece } from './format/data-space.js'
+export type { Limits } from './format/limits.js'
+export type { Totals } from './format/trailer.js'
+export { type ListedEntry, type ListOptions, list } from './list.js'
+export {
+  type ArchiveRecord,
+  type Data,
+  type Device,
+  type End,
+  type Entry,
+  type EntryType,
+  type Extent,
+  type Hole,
+  lengthOf,
+  type Metadata,
+  type Missing,
+  type Origin as ReferenceOrigin,
+  type Owner,
+  type Reference,
+  sliceData,
+  type Time,
+} from './record.js'
+export { type BlockSplitterOptions, type BlockSummary, blockSplitter } from './stream/block-splitter.js'
+export { type CrcDedupOptions, crcDedup, type DedupSummary } from './stream/crc-dedup.js'
+export { type EntrySourceSummary, entrySource, type NewEntry, type NewItem } from './stream/entry-source.js'
+export { type DecodeSummary, type ExtentDecoderOptions, extentDecoder } from './stream/extent-decoder.js'
+export { type EncodeSummary, type ExtentEncoderOptions, extentEncoder } from './stream/extent-encoder.js'
+export { type Reflink, reflinkWriter, type WriteOptions, type WriteSummary } from './stream/reflink-writer.js'
+export type { Live, Origin, Sink, Stage } from './stream/stage.js'
+export { type TreeOptions, type TreeSummary, treeSource } from './stream/tree-source.js'

@@ -1,0 +1,100 @@
+import { ReftarError } from '../errors.js'
+import { type Common, type Path, pathBytes, quotePath } from '../event.js'
+import { equalBytes } from '../format/bytes.js'
+import { joinPath, splitPath } from '../format/path.js'
+import type { ArchiveRecord, Entry, EntryType, Metadata } from '../record.js'
+import { type Origin, origin } from './stage.js'
+
+export interface NewEntry {
+  /** With slashes; parents that did not come as entries are implied. */
+  readonly path: Path
+  /** `file` by default. */
+  readonly type?: Exclude<EntryType, 'hardlink'>
+  readonly metadata?: Metadata
+}
+
+export interface NewItem {
+  readonly entry: NewEntry
+  /** The content of a file, of any length; node streams are such iterables. */
+  readonly body?: AsyncIterable<Uint8Array> | Iterable<Uint8Array>
+}
+
+export interface EntrySourceSummary {
+  entries: number
+  files: number
+  /** Sum of the sizes of all files, in bytes. */
+  logicalBytes: number
+}
+
+/**
+ * The records of entries from anywhere. They come depth first: once a directory was left, nothing more goes into it.
+ * Unless each directory also comes in the byte order of its names, the extentEncoder needs `sorted: false`.
+ *
+ * @throws through the stream INVALID_ARGUMENT for an item that cannot be an entry, and what a body throws
+ */
+export function entrySource(
+  items: AsyncIterable<NewItem> | Iterable<NewItem>,
+  options: Common = {},
+): Origin<ArchiveRecord, EntrySourceSummary> {
+  const { onEvent = () => undefined, signal } = options
+  const summary: EntrySourceSummary = { entries: 0, files: 0, logicalBytes: 0 }
+  const open: { readonly name: Uint8Array; readonly ordinal: number }[] = []
+
+  function enter(name: Uint8Array, type: EntryType, metadata: Metadata): Entry {
+    const parent = open.at(-1)?.ordinal ?? 0
+    const entry: Entry = { kind: 'entry', ordinal: ++summary.entries, parent, name, type, linked: false, metadata }
+    if (type === 'directory') open.push({ name, ordinal: entry.ordinal })
+    return entry
+  }
+
+  /** Leaves the directories that do not lead to `names`, and enters the ones that do. */
+  function* walkTo(names: readonly Uint8Array[]): Generator<Entry, void, undefined> {
+    let common = 0
+    while (common < names.length && isNamed(open[common]?.name, names[common])) common++
+    open.length = common
+    for (const name of names.slice(common)) yield enter(name, 'directory', {})
+  }
+
+  async function* content(body: NewItem['body'], path: Uint8Array): AsyncGenerator<ArchiveRecord, number, undefined> {
+    let size = 0
+    for await (const bytes of body ?? []) {
+      if (!(bytes instanceof Uint8Array)) {
+        const message = `the body of ${quotePath(path)} gave a ${typeof bytes}, expected bytes`
+        throw new ReftarError('INVALID_ARGUMENT', message, { path })
+      }
+      if (bytes.byteLength === 0) continue
+      size += bytes.byteLength
+      yield { kind: 'data', bytes, mayBeShared: false }
+    }
+    return size
+  }
+
+  async function* records(): AsyncGenerator<ArchiveRecord, void, undefined> {
+    for await (const { entry, body } of items) {
+      const { type = 'file', metadata = {} } = entry
+      const names = splitPath(pathBytes(entry.path))
+      const name = names.pop()
+      const path = joinPath(name ? [...names, name] : names)
+      if (!name) throw new ReftarError('INVALID_ARGUMENT', 'an entry has an empty path, expected a name', { path })
+      if (body && type !== 'file') {
+        throw new ReftarError('INVALID_ARGUMENT', `${quotePath(path)} is a ${type}, and has a body`, { path })
+      }
+      yield* walkTo(names)
+      yield enter(name, type, metadata)
+      let size = 0
+      if (type === 'file') {
+        size = yield* content(body, path)
+        summary.files++
+        summary.logicalBytes += size
+        yield { kind: 'end', state: 'whole' }
+      }
+      onEvent({ type: 'entry', path, size })
+    }
+  }
+
+  return origin(summary, records, signal)
+}
+
+function isNamed(a: Uint8Array | undefined, b: Uint8Array | undefined): boolean {
+  return a !== undefined && b !== undefined && equalBytes(a, b)
+}
