@@ -1,6 +1,9 @@
 import fs from 'node:fs'
 import path from 'node:path'
-import type { Readable, Writable } from 'node:stream'
+import { type Readable, Writable } from 'node:stream'
+import { setTimeout } from 'node:timers/promises'
+import { isatty } from 'node:tty'
+import { promisify } from 'node:util'
 import { ReftarError } from '../errors.js'
 
 /** Where the archive of a command is. */
@@ -8,6 +11,11 @@ import { ReftarError } from '../errors.js'
 const STANDARD = '-'
 const READ = 1024 * 1024
 const PIPE_SIZE = 1024 * 1024
+const BUFFERED = 4 * 1024 * 1024
+/** Milliseconds until a full non-blocking pipe is tried again. */
+const RETRY = 2
+
+const write = promisify(fs.write)
 
 export interface ArchiveOutput {
   readonly stream: Writable
@@ -29,7 +37,7 @@ export async function openInput(file: string): Promise<Readable> {
     const handle = await fs.promises.open(file)
     return handle.createReadStream({ highWaterMark: READ })
   }
-  if (process.stdin.isTTY) {
+  if (isatty(0)) {
     throw new ReftarError('INVALID_ARGUMENT', 'an archive is not read from a terminal: name a file with -f, or use a pipe')
   }
   return process.stdin
@@ -41,22 +49,43 @@ export async function openOutput(file: string): Promise<ArchiveOutput> {
 }
 
 async function standardOutput(): Promise<ArchiveOutput> {
-  if (process.stdout.isTTY) {
+  const fd = 1
+  if (isatty(fd)) {
     throw new ReftarError('INVALID_ARGUMENT', 'an archive is not written to a terminal: name a file with -f, or use a pipe')
   }
-  const fd = 1
   const status = fs.fstatSync(fd, { bigint: true })
   if (status.isFIFO()) {
     const { setPipeSize } = await import('../sys/file.js')
     setPipeSize(fd, PIPE_SIZE)
   }
-  const stream = fs.createWriteStream('', { fd, fs: { ...fs, close: leaveOpen } })
+  const stream = writeTo(fd)
   return { stream, exclude: status.isFile() ? [status] : [], commit: () => undefined, abandon: () => undefined }
 }
 
-/** Standard output is not ours to close: the next file to be opened would take its number. */
-function leaveOpen(_fd: number, callback?: (error: null) => void): void {
-  callback?.(null)
+/**
+ * A stream to a descriptor that is not ours to close. `process.stdout` would make a pipe non-blocking for everyone who
+ * holds it, and write to it on the main thread.
+ */
+function writeTo(fd: number): Writable {
+  return new Writable({
+    highWaterMark: BUFFERED,
+    write(bytes: Uint8Array, _encoding, callback) {
+      writeAll(fd, bytes).then(() => callback(), callback)
+    },
+  })
+}
+
+async function writeAll(fd: number, bytes: Uint8Array): Promise<void> {
+  for (let done = 0; done < bytes.byteLength; ) {
+    try {
+      const { bytesWritten } = await write(fd, bytes, done, bytes.byteLength - done)
+      done += bytesWritten
+    } catch (error) {
+      // Someone else made the pipe non-blocking, and its reader is slow.
+      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error
+      await setTimeout(RETRY)
+    }
+  }
 }
 
 /** Written under another name in the same directory, so that the archive appears only when it is complete. */

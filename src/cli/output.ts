@@ -28,6 +28,11 @@ export class Output {
     this.#stream = stdoutIsTaken ? process.stderr : process.stdout
   }
 
+  /** Calls back when nobody reads what is said. */
+  onError(report: (error: Error) => void): void {
+    for (const stream of new Set([this.#stream, process.stderr])) stream.on('error', report)
+  }
+
   /** For `onEvent` of every stage. */
   readonly event = (event: ReftarEvent): void => {
     switch (event.type) {

@@ -25,9 +25,7 @@ export async function run(
     controller.abort()
   }
   for (const signal of SIGNALS) process.on(signal, interrupt)
-  for (const stream of [process.stdout, process.stderr]) {
-    stream.on('error', error => controller.abort(error))
-  }
+  output.onError(error => controller.abort(error))
   try {
     const { status, summary } = await work(controller.signal)
     if (output.json) output.object({ type: 'summary', status, ...summary })

@@ -26,6 +26,7 @@ const libc = {
   mknodat: libcFunction<[number, Buffer, number, number]>(
     'int mknodat(int fd, const void *path, uint32_t mode, uint64_t device)',
   ),
+  lseek: libcFunction<[number, number, number]>('int64_t lseek(int fd, int64_t offset, int whence)'),
   getdents64: libcFunction<[number, Buffer, number]>('intptr_t getdents64(int fd, void *buffer, size_t size)'),
 }
 
@@ -73,11 +74,14 @@ export function readlinkat(directory: number, name: Uint8Array): Uint8Array {
   return new Uint8Array(buffer.subarray(0, length))
 }
 
+const SEEK_SET = 0
 const entriesBuffer = Buffer.alloc(64 * 1024)
 
 /** All names in an open directory but `.` and `..`, in the order of the disk: getdents64(2). @throws SYSTEM_CALL */
 export function readDirectory(directory: number): Uint8Array[] {
   const names: Uint8Array[] = []
+  // From the start, and afresh: btrfs shows only the names that were there at the last rewind.
+  check(Number(libc.lseek(directory, 0, SEEK_SET)), 'lseek')
   for (;;) {
     const length = check(libc.getdents64(directory, entriesBuffer, entriesBuffer.byteLength), 'getdents64')
     if (length === 0) return names
