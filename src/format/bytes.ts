@@ -95,17 +95,20 @@ export class ByteWriter {
   }
 
   u8(value: number): this {
-    this.#view.setUint8(this.#grow(1), value)
+    const at = this.#grow(1)
+    this.#view.setUint8(at, value)
     return this
   }
 
   u16(value: number): this {
-    this.#view.setUint16(this.#grow(2), value, true)
+    const at = this.#grow(2)
+    this.#view.setUint16(at, value, true)
     return this
   }
 
   u32(value: number): this {
-    this.#view.setUint32(this.#grow(4), value, true)
+    const at = this.#grow(4)
+    this.#view.setUint32(at, value, true)
     return this
   }
 
@@ -117,12 +120,14 @@ export class ByteWriter {
   }
 
   i64(value: number): this {
-    this.#view.setBigInt64(this.#grow(8), BigInt(value), true)
+    const at = this.#grow(8)
+    this.#view.setBigInt64(at, BigInt(value), true)
     return this
   }
 
   append(bytes: Uint8Array): this {
-    this.#bytes.set(bytes, this.#grow(bytes.byteLength))
+    const at = this.#grow(bytes.byteLength)
+    this.#bytes.set(bytes, at)
     return this
   }
 
@@ -141,6 +146,7 @@ export class ByteWriter {
     this.length = 0
   }
 
+  /** Replaces the buffer and its view where they are too small, so it is called before either is named. */
   #grow(length: number): number {
     const at = this.length
     const needed = at + length

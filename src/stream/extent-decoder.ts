@@ -1,4 +1,4 @@
-import { loadChecksums, sha256InBackground } from '../crc/checksums.js'
+import { loadChecksums, payloadDigest } from '../crc/checksums.js'
 import { ReftarError } from '../errors.js'
 import { ArchiveParser, type DecodedSegment } from '../format/archive-parser.js'
 import { equalBytes } from '../format/bytes.js'
@@ -46,8 +46,8 @@ export function decoding({ limits }: ExtentDecoderOptions): {
   }
   let parser: ArchiveParser
 
-  async function checkDigest({ payload, payloadDigest, offset }: DecodedSegment): Promise<void> {
-    if (!payloadDigest || equalBytes(payloadDigest, await sha256InBackground(payload))) return
+  function checkDigest({ payload, payloadDigest: expected, offset }: DecodedSegment): void {
+    if (!expected || equalBytes(expected, payloadDigest([payload]))) return
     const message = 'the payload of the segment has another SHA-256 than its header says'
     throw new ReftarError('CHECKSUM_MISMATCH', message, { offset })
   }
@@ -58,13 +58,13 @@ export function decoding({ limits }: ExtentDecoderOptions): {
       async open() {
         parser = new ArchiveParser(await loadChecksums(), limits)
       },
-      async *transform(chunk) {
+      *transform(chunk) {
         if (!(chunk instanceof Uint8Array)) {
           throw new ReftarError('INVALID_ARGUMENT', `an archive is bytes, found a ${typeof chunk}`)
         }
         summary.archiveBytes += chunk.byteLength
         for (const segment of parser.push(chunk)) {
-          await checkDigest(segment)
+          checkDigest(segment)
           Object.assign(summary, parser.totals)
           yield* segment.records
         }

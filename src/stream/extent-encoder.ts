@@ -1,4 +1,4 @@
-import { loadChecksums, sha256InBackground } from '../crc/checksums.js'
+import { loadChecksums, payloadDigest } from '../crc/checksums.js'
 import { ArchiveEncoder, type ClosedSegment } from '../format/archive-encoder.js'
 import { DEFAULT_BLOCK_SIZE } from '../format/constants.js'
 import type { Totals } from '../format/trailer.js'
@@ -57,10 +57,9 @@ export function extentEncoder(options: ExtentEncoderOptions = {}): Stage<Uint8Ar
     yield* out(encoder.header())
   }
 
-  async function* seal(segments: Iterable<ClosedSegment>): AsyncGenerator<Uint8Array, void, undefined> {
+  function* seal(segments: Iterable<ClosedSegment>): Generator<Uint8Array, void, undefined> {
     for (const segment of segments) {
-      const digest = await sha256InBackground(segment.payload)
-      yield* out(encoder.seal(segment, digest), segment.payload)
+      yield* out(encoder.seal(segment, payloadDigest(segment.payload)), ...segment.payload)
     }
   }
 
@@ -70,11 +69,11 @@ export function extentEncoder(options: ExtentEncoderOptions = {}): Stage<Uint8Ar
       async open() {
         encoder = new ArchiveEncoder({ blockSize, sorted, payloadDigest: true }, await loadChecksums())
       },
-      async *transform(record) {
+      *transform(record) {
         yield* begin()
         yield* seal(encoder.add(record))
       },
-      async *flush() {
+      *flush() {
         yield* begin()
         yield* seal(encoder.finish())
         yield* out(encoder.trailer())
