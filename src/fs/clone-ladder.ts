@@ -3,6 +3,7 @@ import type { Origin } from '../record.js'
 import { cloneRange } from '../sys/clone-range.js'
 import { EINVAL, ENOSYS, ENOTTY, EOPNOTSUPP, EPERM, ETXTBSY, EXDEV } from '../sys/errno.js'
 import { readAt, readAtAsync, writeAt, writeAtAsync } from '../sys/file.js'
+import { filesystemOf } from '../sys/filesystem.js'
 import { errnoName, systemError } from '../sys/koffi.js'
 import { statFd } from '../sys/status.js'
 
@@ -21,8 +22,10 @@ export interface CloneSummary {
 /** A range to be made equal to a range of another file, or of the same; in bytes. */
 export interface CloneRequest {
   readonly source: number
+  readonly sourceDevice: number
   readonly sourceOffset: number
   readonly target: number
+  readonly targetDevice: number
   readonly targetOffset: number
   readonly length: number
   readonly origin: Origin
@@ -38,31 +41,38 @@ const CANNOT = new Set([EOPNOTSUPP, ENOTTY, EXDEV, EINVAL, EPERM, ETXTBSY, ENOSY
 /** These say it of every file of the two filesystems. */
 const NEVER_CAN = new Set([EOPNOTSUPP, ENOTTY, EXDEV, ENOSYS])
 
+/** What is known of clones from one device to another: a target may have other filesystems mounted in it. */
+interface Pair {
+  /** What offsets must be multiples of: the block size of the filesystem, in bytes. */
+  readonly unit: number
+  /** The error that says that no clone can be. */
+  impossible: number | undefined
+}
+
 /** Clones a range; else its aligned middle, and copies the edges; else copies it. */
 export class CloneLadder {
   readonly #reflink: Reflink
-  readonly #unit: number
   readonly #summary: CloneSummary
-  #impossible: number | undefined
+  readonly #pairs = new Map<string, Pair>()
 
-  /** @param unit - what offsets must be multiples of: the block size of the filesystem, in bytes */
-  constructor(reflink: Reflink, unit: number, summary: CloneSummary) {
+  constructor(reflink: Reflink, summary: CloneSummary) {
     this.#reflink = reflink
-    this.#unit = unit
     this.#summary = summary
   }
 
-  /** Whether there is any hope of a clone. */
-  get isPossible(): boolean {
-    return this.#reflink !== 'never' && this.#impossible === undefined
+  /** Whether there is any hope of a clone from one device to another. */
+  isPossible(sourceDevice: number, targetDevice: number): boolean {
+    if (this.#reflink === 'never') return false
+    return this.#pairs.get(`${sourceDevice} ${targetDevice}`)?.impossible === undefined
   }
 
   /** @throws CLONE_REFUSED when clones are asked for always, SYSTEM_CALL */
   async run(request: CloneRequest): Promise<void> {
     const { source, sourceOffset, target, targetOffset, length } = request
-    const refusal = this.#refusal(request)
+    const pair = this.#pairOf(request)
+    const refusal = this.#refusal(request, pair)
     if (refusal) return this.#copy(request, 0, length, refusal)
-    const unit = this.#unit
+    const { unit } = pair
     const start = (unit - (sourceOffset % unit)) % unit
     const overhang = (sourceOffset + length) % unit
     const clone = (end: number) => cloneRange(source, sourceOffset + start, end - start, target, targetOffset + start)
@@ -77,7 +87,7 @@ export class CloneLadder {
     }
     if (error !== 0) {
       if (!CANNOT.has(error)) throw systemError('ioctl(FICLONERANGE)', error)
-      if (NEVER_CAN.has(error)) this.#impossible = error
+      if (NEVER_CAN.has(error)) pair.impossible = error
       return this.#copy(request, 0, length, errnoName(error))
     }
     this.#summary.clonedBytes += end - start
@@ -85,13 +95,23 @@ export class CloneLadder {
     await this.#copy(request, end, length, 'not aligned')
   }
 
+  #pairOf({ sourceDevice, target, targetDevice }: CloneRequest): Pair {
+    const key = `${sourceDevice} ${targetDevice}`
+    let pair = this.#pairs.get(key)
+    if (!pair) {
+      pair = { unit: filesystemOf(target).blockSize, impossible: undefined }
+      this.#pairs.set(key, pair)
+    }
+    return pair
+  }
+
   /** Why a range is to be copied without trying to clone it. */
-  #refusal({ sourceOffset, targetOffset, length, origin }: CloneRequest): string | undefined {
+  #refusal({ sourceOffset, targetOffset, length, origin }: CloneRequest, pair: Pair): string | undefined {
     if (this.#reflink === 'never') return 'not asked for'
-    if (this.#impossible !== undefined) return errnoName(this.#impossible)
+    if (pair.impossible !== undefined) return errnoName(pair.impossible)
     if (origin === 'dedup' && this.#reflink === 'exact') return 'not shared at the source'
     if (origin === 'dedup' && this.#reflink === 'auto' && length < CLONE_PAYS) return 'cheaper to copy'
-    return (sourceOffset - targetOffset) % this.#unit === 0 ? undefined : 'not aligned'
+    return (sourceOffset - targetOffset) % pair.unit === 0 ? undefined : 'not aligned'
   }
 
   async #copy(request: CloneRequest, start: number, end: number, reason: string): Promise<void> {

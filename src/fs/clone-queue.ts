@@ -56,7 +56,7 @@ export class CloneQueue {
   readonly #finish: (target: OpenTarget) => void
   readonly #sources = new Map<RestoredFile, number>()
   #clones: QueuedClone[] = []
-  #targets = new Set<OpenTarget>()
+  readonly #targets = new Set<OpenTarget>()
   #bytes = 0
   #clock = 1
   #synced = 0
@@ -92,17 +92,20 @@ export class CloneQueue {
   /** @throws CLONE_REFUSED, TARGET_CHANGED, SYSTEM_CALL */
   async flush(): Promise<void> {
     if (this.#clones.length === 0) return
-    if (this.#ladder.isPossible) await this.#syncSources()
+    await this.#syncSources()
     const clones = this.#clones
     this.#clones = []
-    this.#targets = new Set()
     this.#bytes = 0
     let turn = 0
     for (const clone of clones) {
       const { source, target } = clone
       const fd = source === target.file ? target.fd : this.#open(source)
-      await this.#ladder.run({ ...clone, source: fd, target: target.fd })
-      if (--target.waiting === 0 && target.ended) this.#finish(target)
+      const devices = { sourceDevice: source.status.dev, targetDevice: target.file.status.dev }
+      await this.#ladder.run({ ...clone, ...devices, source: fd, target: target.fd })
+      if (--target.waiting === 0) {
+        this.#targets.delete(target)
+        if (target.ended) this.#finish(target)
+      }
       if (++turn % CLONES_PER_TURN === 0) await setImmediate()
     }
   }
@@ -117,7 +120,9 @@ export class CloneQueue {
   async #syncSources(): Promise<void> {
     const dirty = new Map<RestoredFile, OpenTarget | undefined>()
     for (const { source, target } of this.#clones) {
-      if (source.written > this.#synced) dirty.set(source, source === target.file ? target : undefined)
+      if (source.written <= this.#synced) continue
+      if (!this.#ladder.isPossible(source.status.dev, target.file.status.dev)) continue
+      dirty.set(source, source === target.file ? target : undefined)
     }
     if (dirty.size > MAX_FILE_SYNCS) {
       const [first] = dirty.keys()

@@ -114,8 +114,8 @@ class TreeWalk {
   }
 
   #rootFrame(): Frame {
-    const { whole, absolute } = this.#selection
-    const directory = this.#root(absolute || [...this.#selection.children.values()].every(child => child.absolute))
+    const { whole, absolute, children } = this.#selection
+    const directory = this.#root(whole ? absolute : [...children.values()].every(child => child.absolute))
     if (!whole) return { directory, ordinal: 0, names: sorted(this.#selection), at: 0, selection: this.#selection }
     return { directory, ordinal: 1, names: this.#list(directory), at: 0, selection: undefined }
   }

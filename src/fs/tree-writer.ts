@@ -6,7 +6,6 @@ import { EntryPaths } from '../format/path.js'
 import type { ArchiveRecord, Data, End, Entry, Hole, Missing, Reference } from '../record.js'
 import { linkat, mknodat, openat, symlinkat } from '../sys/directory.js'
 import { close, preallocate, startWriteback, truncate, writeAt, writeAtAsync } from '../sys/file.js'
-import { filesystemOf } from '../sys/filesystem.js'
 import { errnoName } from '../sys/koffi.js'
 import { isSameFile, S_IFBLK, S_IFCHR, S_IFIFO, statAt, statFd } from '../sys/status.js'
 import { CloneLadder, type CloneSummary, type Reflink } from './clone-ladder.js'
@@ -88,7 +87,7 @@ export class TreeWriter {
     this.#request = request
     this.#staging = new Staging(request.directory, request.onNote)
     const { root, tree } = this.#staging
-    const ladder = new CloneLadder(request.reflink, filesystemOf(tree.fd(root.directory)).blockSize, request.summary)
+    const ladder = new CloneLadder(request.reflink, request.summary)
     this.#queue = new CloneQueue(tree, ladder, target => this.#finish(target as OpenFile))
     this.#stack = [{ ordinal: 0, entry: undefined, place: root }]
   }
@@ -141,7 +140,8 @@ export class TreeWriter {
       const isRoot = entry.name.byteLength === 0
       const made = isRoot ? place : this.#staging.makeDirectory(place, entry.name, metadataOf(entry))
       this.#stack.push({ ordinal: entry.ordinal, entry, place: made })
-      return onEntry(path, 0)
+      onEntry(path, 0)
+      return
     }
     const directory = this.#staging.directoryFor(place, entry.name)
     if (entry.type === 'file') {

@@ -113,8 +113,9 @@ export async function run(...streams: readonly unknown[]): Promise<void> {
   await pipeline(streams as [Readable, Writable])
 }
 
+/** Copies, for bytes belong to the stage that takes them. */
 function* pieces(bytes: Uint8Array): Generator<Uint8Array, void, undefined> {
-  for (let at = 0; at < bytes.byteLength; at += 300_007) yield bytes.subarray(at, at + 300_007)
+  for (let at = 0; at < bytes.byteLength; at += 300_007) yield Uint8Array.from(bytes.subarray(at, at + 300_007))
 }
 
 /** Archives all that is in `source`, restores it, and asserts that it is equal and that its sharing was kept. */
