@@ -2,13 +2,36 @@ import { ReftarError } from '../errors.js'
 import { type ArchiveRecord, type Data, type Entry, sliceData } from '../record.js'
 import { ByteWriter } from './bytes.js'
 import { type Checksums, chainDigest } from './checksums.js'
-import { DIGEST_SIZE, FEATURE_NO_PAYLOAD_DIGEST, SEGMENT_HEADER_SIZE, SEGMENT_PAYLOAD, SEGMENT_TABLES } from './constants.js'
+import {
+  DIGEST_SIZE,
+  FEATURE_NO_PAYLOAD_DIGEST,
+  SEGMENT_HEADER_SIZE,
+  SEGMENT_PAYLOAD,
+  SEGMENT_TABLES,
+} from './constants.js'
 import { addressesFollow, DataSpace } from './data-space.js'
 import { checkMetadata, encodeEntryRow } from './entry-row.js'
-import { DATA_ROW_SIZE, END_ROW_SIZE, type ExtentRow, encodeEndRow, encodeExtentRow, extentRowSize, joinRows } from './extent-row.js'
+import {
+  DATA_ROW_SIZE,
+  END_ROW_SIZE,
+  type ExtentRow,
+  encodeEndRow,
+  encodeExtentRow,
+  extentRowSize,
+  isErrno,
+  joinRows,
+  MAX_ERRNO,
+} from './extent-row.js'
 import { encodeHeader } from './header.js'
 import { OwnerNamesWriter } from './owner-names.js'
-import { encodeSegmentHead, paddingLength, payloadLength, type SegmentLayout, type SegmentPosition, tablesLength } from './segment.js'
+import {
+  encodeSegmentHead,
+  paddingLength,
+  payloadLength,
+  type SegmentLayout,
+  type SegmentPosition,
+  tablesLength,
+} from './segment.js'
 import { Structure } from './structure.js'
 import { encodeTrailer, type Totals } from './trailer.js'
 
@@ -105,6 +128,7 @@ export class ArchiveEncoder {
         yield* this.#addData(record)
         break
       case 'reference':
+        checkLength(record)
         for (const { place, skip, length } of this.#space.resolve(record.address, record.length)) {
           yield* this.#addRow({ ...record, address: place + skip, length })
         }
@@ -191,8 +215,12 @@ export class ArchiveEncoder {
   }
 
   *#addRow(row: ExtentRow): Generator<ClosedSegment, void, undefined> {
-    if (!(Number.isSafeInteger(row.length) && row.length > 0)) {
-      throw new ReftarError('INVALID_ARGUMENT', `${row.kind} has length ${row.length}, expected 1 or more`)
+    checkLength(row)
+    if (row.kind === 'missing' && !isErrno(row.errno)) {
+      throw new ReftarError(
+        'INVALID_ARGUMENT',
+        `missing has error number ${row.errno}, expected 1 to ${MAX_ERRNO}`,
+      )
     }
     if (this.#isFull(0, this.#rowCost(row))) yield this.#close()
     this.#append(row)
@@ -220,13 +248,12 @@ export class ArchiveEncoder {
   #isFull(payload: number, tables: number): boolean {
     const length = this.#tablesLength()
     if (length === 0) return false
-    const open = this.#start.openDirectories.length * 8
     return (
-      this.#shortLength + this.#wholeLength + payload > SEGMENT_PAYLOAD || open + length + tables > SEGMENT_TABLES
+      this.#shortLength + this.#wholeLength + payload > SEGMENT_PAYLOAD || length + tables > SEGMENT_TABLES
     )
   }
 
-  /** Without the open directories, so that it is 0 for a segment that holds nothing. */
+  /** Without the open directories, so that it is 0 for a segment that holds nothing, and the room does not depend on them. */
   #tablesLength(): number {
     const pending = this.#pending ? extentRowSize(this.#pending) : 0
     return this.#names.byteLength + this.#rows.length + pending + this.#crcs.length * 4
@@ -273,6 +300,12 @@ export class ArchiveEncoder {
     this.#wholeLength = 0
     this.#start = this.#startHere()
     return { position, layout, openDirectories, names, rows, crcs, payload, payloadLength: length }
+  }
+}
+
+function checkLength({ kind, length }: ExtentRow): void {
+  if (!(Number.isSafeInteger(length) && length > 0)) {
+    throw new ReftarError('INVALID_ARGUMENT', `${kind} has length ${length}, expected 1 or more`)
   }
 }
 

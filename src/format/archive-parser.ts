@@ -3,14 +3,29 @@ import type { ArchiveRecord, Data } from '../record.js'
 import { ByteQueue } from './byte-queue.js'
 import { ByteReader, equalBytes } from './bytes.js'
 import { type Checksums, chainDigest } from './checksums.js'
-import { DIGEST_SIZE, FEATURE_NO_PAYLOAD_DIGEST, SEGMENT_HEADER_SIZE, SEGMENT_MAGIC, TRAILER_MAGIC, TRAILER_SIZE } from './constants.js'
+import {
+  DIGEST_SIZE,
+  FEATURE_NO_PAYLOAD_DIGEST,
+  SEGMENT_HEADER_SIZE,
+  SEGMENT_MAGIC,
+  TRAILER_MAGIC,
+  TRAILER_SIZE,
+} from './constants.js'
 import { addressesFollow, DataSpace } from './data-space.js'
 import { decodeEntryRow, ENTRY_TAG } from './entry-row.js'
 import { type DataRow, decodeExtentRow, type ExtentRow, joinRows } from './extent-row.js'
 import { decodeHeader, type Header, headerSize } from './header.js'
 import type { Limits } from './limits.js'
 import { OwnerNamesReader } from './owner-names.js'
-import { decodeSegmentHeader, decodeSegmentTables, payloadLength, type SegmentHeader, type SegmentPosition, type SegmentTables, tablesLength } from './segment.js'
+import {
+  decodeSegmentHeader,
+  decodeSegmentTables,
+  payloadLength,
+  type SegmentHeader,
+  type SegmentPosition,
+  type SegmentTables,
+  tablesLength,
+} from './segment.js'
 import { Structure } from './structure.js'
 import { checkTrailer, type Totals } from './trailer.js'
 
@@ -106,7 +121,9 @@ export class ArchiveParser {
         return this.#readTrailer()
       case 'end':
         if (this.#queue.length === 0) return 'wait'
-        throw new ReftarError('TRAILING_DATA', 'bytes follow the trailer, expected the end', { offset: this.#queue.consumed })
+        throw new ReftarError('TRAILING_DATA', 'bytes follow the trailer, expected the end', {
+          offset: this.#queue.consumed,
+        })
       default:
         return state satisfies never
     }
@@ -171,7 +188,10 @@ export class ArchiveParser {
     let at = rowsAt
     try {
       const open = this.#structure.openDirectories
-      if (open.length !== tables.openDirectories.length || open.some((ordinal, i) => ordinal !== tables.openDirectories[i])) {
+      if (
+        open.length !== tables.openDirectories.length ||
+        open.some((ordinal, i) => ordinal !== tables.openDirectories[i])
+      ) {
         throw reader.error('BAD_FIELD', 'the open directories of the segment are not those that are open')
       }
       const names = new OwnerNamesReader(new ByteReader(tables.names, rowsAt - header.namesLength))
@@ -234,7 +254,10 @@ export class ArchiveParser {
   #payloadDigest(header: SegmentHeader, reader: ByteReader): Uint8Array | undefined {
     if ((this.#header.features & FEATURE_NO_PAYLOAD_DIGEST) === 0) return header.payloadDigest
     if (header.payloadDigest.some(byte => byte !== 0)) {
-      throw reader.error('BAD_FIELD', 'the digest of the payload is not zero, though the archive leaves it out')
+      throw reader.error(
+        'BAD_FIELD',
+        'the digest of the payload is not zero, though the archive leaves it out',
+      )
     }
     return undefined
   }
@@ -251,7 +274,13 @@ class SegmentBlocks {
   #short = 0
   #whole: number
 
-  constructor(header: SegmentHeader, crcs: Uint32Array, payload: Uint8Array, blockSize: number, checksums: Checksums) {
+  constructor(
+    header: SegmentHeader,
+    crcs: Uint32Array,
+    payload: Uint8Array,
+    blockSize: number,
+    checksums: Checksums,
+  ) {
     this.#blockSize = blockSize
     this.#crcs = crcs
     this.#payload = payload
@@ -259,7 +288,8 @@ class SegmentBlocks {
     this.#shortEnd = header.shortLength
     this.#whole = payload.byteLength - header.wholeBlocks * blockSize
     for (let at = this.#shortEnd; at < this.#whole; at++) {
-      if (payload[at] !== 0) throw new ReftarError('BAD_FIELD', `padding has a byte ${payload[at]}, expected 0`)
+      if (payload[at] !== 0)
+        throw new ReftarError('BAD_FIELD', `padding has a byte ${payload[at]}, expected 0`)
     }
   }
 
@@ -277,14 +307,24 @@ class SegmentBlocks {
 
   /** @throws BAD_FIELD unless every block was read */
   finish(): void {
-    if (this.#block !== this.#crcs.length || this.#short !== this.#shortEnd || this.#whole !== this.#payload.byteLength) {
-      throw new ReftarError('BAD_FIELD', `rows describe ${this.#block} of ${this.#crcs.length} blocks, expected all`)
+    if (
+      this.#block !== this.#crcs.length ||
+      this.#short !== this.#shortEnd ||
+      this.#whole !== this.#payload.byteLength
+    ) {
+      throw new ReftarError(
+        'BAD_FIELD',
+        `rows describe ${this.#block} of ${this.#crcs.length} blocks, expected all`,
+      )
     }
   }
 
   #takeShort(length: number): [Uint8Array, Uint32Array] {
     if (this.#short + length > this.#shortEnd) {
-      throw new ReftarError('BAD_FIELD', `a short block of ${length} bytes, have ${this.#shortEnd - this.#short}`)
+      throw new ReftarError(
+        'BAD_FIELD',
+        `a short block of ${length} bytes, have ${this.#shortEnd - this.#short}`,
+      )
     }
     const bytes = this.#payload.subarray(this.#short, this.#short + length)
     this.#short += length
@@ -293,7 +333,10 @@ class SegmentBlocks {
 
   #takeWhole(length: number): [Uint8Array, Uint32Array] {
     if (length > this.#payload.byteLength - this.#whole) {
-      throw new ReftarError('BAD_FIELD', `whole blocks of ${length} bytes, have ${this.#payload.byteLength - this.#whole}`)
+      throw new ReftarError(
+        'BAD_FIELD',
+        `whole blocks of ${length} bytes, have ${this.#payload.byteLength - this.#whole}`,
+      )
     }
     const bytes = this.#payload.subarray(this.#whole, this.#whole + length)
     this.#whole += length
@@ -303,11 +346,15 @@ class SegmentBlocks {
   #check(bytes: Uint8Array, size: number): Uint32Array {
     const count = bytes.byteLength / size
     const crcs = this.#crcs.slice(this.#block, this.#block + count)
-    if (crcs.length < count) throw new ReftarError('BAD_FIELD', `rows describe more than ${this.#crcs.length} blocks`)
+    if (crcs.length < count)
+      throw new ReftarError('BAD_FIELD', `rows describe more than ${this.#crcs.length} blocks`)
     for (let i = 0; i < count; i++) {
       const found = this.#checksums.crc32(bytes.subarray(i * size, (i + 1) * size))
       if (found !== crcs[i]) {
-        throw new ReftarError('CHECKSUM_MISMATCH', `block ${this.#block + i} of the segment has CRC32 ${found}, expected ${crcs[i]}`)
+        throw new ReftarError(
+          'CHECKSUM_MISMATCH',
+          `block ${this.#block + i} of the segment has CRC32 ${found}, expected ${crcs[i]}`,
+        )
       }
     }
     this.#block += count

@@ -16,7 +16,7 @@ export class ByteQueue {
 
   push(chunk: Uint8Array): void {
     if (chunk.byteLength === 0) return
-    this.#chunks.push(chunk)
+    this.#chunks.push(plain(chunk))
     this.#length += chunk.byteLength
   }
 
@@ -25,7 +25,7 @@ export class ByteQueue {
     if (length > this.#length) return undefined
     const first = this.#chunks[0] ?? new Uint8Array(0)
     if (length <= first.byteLength) return first.subarray(0, length)
-    const joined = Buffer.concat(this.#chunks, this.#length)
+    const joined = plain(Buffer.concat(this.#chunks, this.#length))
     this.#chunks = [joined]
     return joined.subarray(0, length)
   }
@@ -41,4 +41,9 @@ export class ByteQueue {
     else this.#chunks.shift()
     return bytes
   }
+}
+
+/** The same bytes, never as a Buffer: its `slice` is no copy, and decoders copy what they keep or change. */
+function plain(bytes: Uint8Array): Uint8Array {
+  return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 }

@@ -62,6 +62,12 @@ export class DataSpace<T> {
   *resolve(address: number, length: number): Generator<Piece<T>, void, undefined> {
     let at = address
     const end = address + length
+    if (!Number.isInteger(address)) {
+      throw new ReftarError(
+        'DANGLING_REFERENCE',
+        `a reference to address ${address}, expected a whole number`,
+      )
+    }
     for (let row = this.#find(address); at < end; row++) {
       const start = this.#starts[row]
       const rowEnd = this.#ends[row]

@@ -78,14 +78,18 @@ export function decodeEntryRow(
   const type = TYPES[reader.u8() - 1]
   if (!type) throw reader.error('BAD_FIELD', `entry ${ordinal} has an unknown type`, at + 1)
   const flags = reader.u16()
-  if (flags > FLAG_LINKED) throw reader.error('BAD_FIELD', `entry ${ordinal} has flags ${flags}, known is 1`, at + 2)
+  if (flags > FLAG_LINKED)
+    throw reader.error('BAD_FIELD', `entry ${ordinal} has flags ${flags}, known is 1`, at + 2)
   const nameLength = reader.u16()
   const fieldsLength = reader.u32()
   const parent = reader.u64()
   const name = reader.take(nameLength).slice()
   const end = reader.position + fieldsLength
   if (fieldsLength > reader.remaining) {
-    throw reader.error('BAD_FIELD', `entry ${ordinal} has ${fieldsLength} bytes of fields, have ${reader.remaining}`)
+    throw reader.error(
+      'BAD_FIELD',
+      `entry ${ordinal} has ${fieldsLength} bytes of fields, have ${reader.remaining}`,
+    )
   }
   const metadata = decodeFields(reader, end, nameAt)
   const entry: Entry = { kind: 'entry', ordinal, parent, name, type, linked: flags === FLAG_LINKED, metadata }
@@ -103,11 +107,13 @@ function decodeFields(
   while (reader.position < end) {
     const at = reader.position
     const tag = reader.u8()
-    if (tag <= previous) throw reader.error('BAD_FIELD', `field ${tag} follows ${previous}, expected a higher one`, at)
+    if (tag <= previous)
+      throw reader.error('BAD_FIELD', `field ${tag} follows ${previous}, expected a higher one`, at)
     previous = tag
     const length = reader.u16()
     const valueEnd = reader.position + length
-    if (valueEnd > end) throw reader.error('BAD_FIELD', `field ${tag} has ${length} bytes, have ${end - reader.position}`, at)
+    if (valueEnd > end)
+      throw reader.error('BAD_FIELD', `field ${tag} has ${length} bytes, have ${end - reader.position}`, at)
     switch (tag) {
       case MODE:
         metadata.mode = reader.u16()
@@ -128,11 +134,16 @@ function decodeFields(
         metadata.device = { major: reader.u32(), minor: reader.u32() }
         break
       default:
-        if (tag & CRITICAL) throw reader.error('UNSUPPORTED_FEATURE', `field ${tag} is critical and not known`, at)
+        if (tag & CRITICAL)
+          throw reader.error('UNSUPPORTED_FEATURE', `field ${tag} is critical and not known`, at)
         reader.take(length)
     }
     if (reader.position !== valueEnd) {
-      throw reader.error('BAD_FIELD', `field ${tag} has ${length} bytes, expected ${length + reader.position - valueEnd}`, at)
+      throw reader.error(
+        'BAD_FIELD',
+        `field ${tag} has ${length} bytes, expected ${length + reader.position - valueEnd}`,
+        at,
+      )
     }
   }
   return metadata
@@ -153,11 +164,18 @@ export function checkMetadata(entry: Entry, fail: (message: string) => ReftarErr
   const need = (condition: boolean, what: string) => {
     if (!condition) throw fail(`entry ${ordinal}, a ${type}: ${what}`)
   }
-  need((type === 'symlink') === (linkTarget !== undefined), 'a link target goes with symlinks, and only with them')
-  need((type === 'hardlink') === (linkTo !== undefined), 'an ordinal to link to goes with hard links, and only with them')
+  need(
+    (type === 'symlink') === (linkTarget !== undefined),
+    'a link target goes with symlinks, and only with them',
+  )
+  need(
+    (type === 'hardlink') === (linkTo !== undefined),
+    'an ordinal to link to goes with hard links, and only with them',
+  )
   const isDevice = type === 'characterDevice' || type === 'blockDevice'
   need(isDevice === (device !== undefined), 'a device number goes with devices, and only with them')
-  if (type === 'hardlink') need(!mode && !owner && !modified, 'a hard link has no metadata of its own')
+  if (type === 'hardlink')
+    need(mode === undefined && !owner && !modified, 'a hard link has no metadata of its own')
   need(!(entry.linked && (type === 'directory' || type === 'hardlink')), 'it cannot be linked to')
 
   if (mode !== undefined) need(isBelow(mode, 0o10000), `mode is ${mode}, expected at most 0o7777`)
@@ -165,16 +183,25 @@ export function checkMetadata(entry: Entry, fail: (message: string) => ReftarErr
     need(isBelow(owner.uid, MAX_ID + 1), `uid is ${owner.uid}, expected at most ${MAX_ID}`)
     need(isBelow(owner.gid, MAX_ID + 1), `gid is ${owner.gid}, expected at most ${MAX_ID}`)
     for (const name of [owner.user, owner.group]) {
-      if (name) need(isOwnerName(name), `an owner name has ${name.byteLength} bytes, expected 1 to ${MAX_OWNER_NAME}, none of them 0`)
+      if (name)
+        need(
+          isOwnerName(name),
+          `an owner name has ${name.byteLength} bytes, expected 1 to ${MAX_OWNER_NAME}, none of them 0`,
+        )
     }
   }
-  if (modified) need(isTime(modified), `time is ${modified.seconds} s + ${modified.nanoseconds} ns, out of range`)
+  if (modified)
+    need(isTime(modified), `time is ${modified.seconds} s + ${modified.nanoseconds} ns, out of range`)
   if (linkTarget) {
     const length = linkTarget.byteLength
-    need(length > 0 && length <= MAX_LINK_TARGET, `link target has ${length} bytes, expected 1 to ${MAX_LINK_TARGET}`)
+    need(
+      length > 0 && length <= MAX_LINK_TARGET,
+      `link target has ${length} bytes, expected 1 to ${MAX_LINK_TARGET}`,
+    )
     need(!linkTarget.includes(0), 'link target has a zero byte')
   }
-  if (device) need(isBelow(device.major, 2 ** 32) && isBelow(device.minor, 2 ** 32), 'device number out of range')
+  if (device)
+    need(isBelow(device.major, 2 ** 32) && isBelow(device.minor, 2 ** 32), 'device number out of range')
 }
 
 function isBelow(value: number, limit: number): boolean {

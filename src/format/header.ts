@@ -1,4 +1,4 @@
-import { ReftarError } from '../errors.js'
+import { type ErrorCode, ReftarError } from '../errors.js'
 import { ByteReader, ByteWriter, equalBytes } from './bytes.js'
 import type { Checksums } from './checksums.js'
 import {
@@ -70,19 +70,29 @@ export function decodeHeader(bytes: Uint8Array, { crc32 }: Checksums): Header {
   const found = reader.u32()
   const expected = crc32(bytes.subarray(0, HEADER_FIELDS - 4))
   if (found !== expected) {
-    throw reader.error('CHECKSUM_MISMATCH', `header has CRC32 ${found}, expected ${expected}`, HEADER_FIELDS - 4)
+    throw reader.error(
+      'CHECKSUM_MISMATCH',
+      `header has CRC32 ${found}, expected ${expected}`,
+      HEADER_FIELDS - 4,
+    )
   }
   reader.zeros(blockSize - HEADER_FIELDS, 'a reserved byte of the header')
 
   reader.position = 12
-  const features = reader.u64()
-  if (features > KNOWN_FEATURES) {
-    throw reader.error('UNSUPPORTED_FEATURE', `feature bits are ${features}, known are ${KNOWN_FEATURES}`, 12)
-  }
-  const flags = reader.u64()
-  if (flags > KNOWN_FLAGS) {
-    throw reader.error('BAD_FIELD', `header flags are ${flags}, known are ${KNOWN_FLAGS}`, 20)
-  }
+  const features = readBits(reader, 'UNSUPPORTED_FEATURE', 'feature bits', KNOWN_FEATURES)
+  const flags = readBits(reader, 'BAD_FIELD', 'header flags', KNOWN_FLAGS)
   reader.zeros(BASE_SIZE, 'the digest of a base archive')
   return { blockSize, features, sorted: flags === FLAG_SORTED }
+}
+
+/** 64 bits, of which only low ones have a meaning yet. */
+function readBits(reader: ByteReader, code: ErrorCode, what: string, known: number): number {
+  const at = reader.position
+  const low = reader.u32()
+  const high = reader.u32()
+  if (low > known || high > 0) {
+    const found = (BigInt(high) << 32n) | BigInt(low)
+    throw reader.error(code, `${what} are 0x${found.toString(16)}, known are 0x${known.toString(16)}`, at)
+  }
+  return low
 }

@@ -40,7 +40,8 @@ export class OwnerNamesReader {
       const length = reader.u8()
       const name = reader.take(length).slice()
       const key = Buffer.from(name).toString('latin1')
-      if (length === 0 || seen.has(key)) throw reader.error('BAD_FIELD', 'an owner name is empty or stands twice', at)
+      if (length === 0 || seen.has(key))
+        throw reader.error('BAD_FIELD', 'an owner name is empty or stands twice', at)
       seen.add(key)
       this.#names.push(name)
     }
@@ -60,7 +61,10 @@ export class OwnerNamesReader {
   /** @throws BAD_FIELD when a name was not used */
   finish(): void {
     if (this.#used < this.#names.length) {
-      throw this.#reader.error('BAD_FIELD', `owner name ${this.#used + 1} is not used by any entry of its segment`)
+      throw this.#reader.error(
+        'BAD_FIELD',
+        `owner name ${this.#used + 1} is not used by any entry of its segment`,
+      )
     }
   }
 }

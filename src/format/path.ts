@@ -23,7 +23,9 @@ export class EntryPaths {
   /** From the root of the archive, as raw bytes; empty for the target directory itself. */
   pathOf({ ordinal, parent, name, type }: Entry): Uint8Array {
     while (this.#open.length > 0 && this.#open.at(-1)?.ordinal !== parent) this.#open.pop()
-    const path = joinPath([...this.#open.map(directory => directory.name), name].filter(part => part.byteLength > 0))
+    const path = joinPath(
+      [...this.#open.map(directory => directory.name), name].filter(part => part.byteLength > 0),
+    )
     if (type === 'directory') this.#open.push({ ordinal, name })
     return path
   }

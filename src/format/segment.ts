@@ -97,13 +97,18 @@ export function encodeSegmentHead(
  *
  * @throws BAD_FIELD, LIMIT_EXCEEDED
  */
-export function decodeSegmentHeader(bytes: Uint8Array, expected: SegmentPosition, blockSize: number): SegmentHeader {
+export function decodeSegmentHeader(
+  bytes: Uint8Array,
+  expected: SegmentPosition,
+  blockSize: number,
+): SegmentHeader {
   const reader = new ByteReader(bytes, expected.offset)
   reader.take(SEGMENT_MAGIC.byteLength)
   const check = (what: string, value: number) => {
     const at = reader.position
     const found = reader.u64()
-    if (found !== value) throw reader.error('BAD_FIELD', `segment has ${what} ${found}, expected ${value}`, at)
+    if (found !== value)
+      throw reader.error('BAD_FIELD', `segment has ${what} ${found}, expected ${value}`, at)
   }
   check('offset', expected.offset)
   check('sequence number', expected.sequence)
@@ -124,7 +129,8 @@ export function decodeSegmentHeader(bytes: Uint8Array, expected: SegmentPosition
   for (const what of ['stored', 'logical']) {
     const at = reader.position
     const found = reader.u32()
-    if (found !== length) throw reader.error('BAD_FIELD', `${what} payload has ${found} bytes, expected ${length}`, at)
+    if (found !== length)
+      throw reader.error('BAD_FIELD', `${what} payload has ${found} bytes, expected ${length}`, at)
   }
   const payloadDigest = reader.take(DIGEST_SIZE).slice()
   reader.zeros(4, 'a reserved byte of the segment header')
@@ -133,7 +139,8 @@ export function decodeSegmentHeader(bytes: Uint8Array, expected: SegmentPosition
 
 function checkLayout(reader: ByteReader, layout: SegmentLayout, blockSize: number): void {
   const tables = tablesLength(layout)
-  if (tables > MAX_TABLES) throw reader.error('LIMIT_EXCEEDED', `tables have ${tables} bytes, the limit is ${MAX_TABLES}`)
+  if (tables > MAX_TABLES)
+    throw reader.error('LIMIT_EXCEEDED', `tables have ${tables} bytes, the limit is ${MAX_TABLES}`)
   if (layout.rowsLength === 0) throw reader.error('BAD_FIELD', 'segment has no rows')
   const { blocks, wholeBlocks, shortLength } = layout
   const shortBlocks = blocks - wholeBlocks
@@ -142,7 +149,8 @@ function checkLayout(reader: ByteReader, layout: SegmentLayout, blockSize: numbe
     throw reader.error('BAD_FIELD', `${shortBlocks} short blocks have ${shortLength} bytes together`)
   }
   const bytes = shortLength + wholeBlocks * blockSize
-  if (bytes > SEGMENT_PAYLOAD) throw reader.error('LIMIT_EXCEEDED', `blocks have ${bytes} bytes, the limit is ${SEGMENT_PAYLOAD}`)
+  if (bytes > SEGMENT_PAYLOAD)
+    throw reader.error('LIMIT_EXCEEDED', `blocks have ${bytes} bytes, the limit is ${SEGMENT_PAYLOAD}`)
 }
 
 /**
@@ -151,7 +159,11 @@ function checkLayout(reader: ByteReader, layout: SegmentLayout, blockSize: numbe
  * @param head - header and tables; its CRC32 field is zeroed in place
  * @throws CHECKSUM_MISMATCH
  */
-export function decodeSegmentTables(head: Uint8Array, header: SegmentHeader, { crc32 }: Checksums): SegmentTables {
+export function decodeSegmentTables(
+  head: Uint8Array,
+  header: SegmentHeader,
+  { crc32 }: Checksums,
+): SegmentTables {
   head.fill(0, SEGMENT_HEADER_SIZE - 4, SEGMENT_HEADER_SIZE)
   const reader = new ByteReader(head, header.offset)
   const expected = crc32(head)

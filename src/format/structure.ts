@@ -69,7 +69,8 @@ export class Structure {
   /** @throws BAD_STRUCTURE, UNSAFE_NAME, LIMIT_EXCEEDED */
   entry(entry: Entry): void {
     const { ordinal, parent, name, type } = entry
-    if (this.#file) throw this.#error('BAD_STRUCTURE', `entry ${ordinal} begins before entry ${this.#file.ordinal} ends`)
+    if (this.#file)
+      throw this.#error('BAD_STRUCTURE', `entry ${ordinal} begins before entry ${this.#file.ordinal} ends`)
     if (ordinal !== this.#entries + 1) {
       throw this.#error('BAD_STRUCTURE', `entry has ordinal ${ordinal}, expected ${this.#entries + 1}`)
     }
@@ -95,10 +96,17 @@ export class Structure {
   extent(row: ExtentRow): void {
     const file = this.#file
     if (!file) throw this.#error('BAD_STRUCTURE', `${row.kind} of ${row.length} bytes outside of a file`)
-    if (row.kind === 'dataRow' && file.previous?.kind === 'dataRow' && file.previous.mayBeShared === row.mayBeShared) {
+    if (
+      row.kind === 'dataRow' &&
+      file.previous?.kind === 'dataRow' &&
+      file.previous.mayBeShared === row.mayBeShared
+    ) {
       const inBlock = file.size % this.#blockSize
       if (inBlock !== 0) {
-        throw this.#error('BAD_STRUCTURE', `data goes on ${inBlock} bytes into a block, expected at its start`)
+        throw this.#error(
+          'BAD_STRUCTURE',
+          `data goes on ${inBlock} bytes into a block, expected at its start`,
+        )
       }
     }
     if (row.kind === 'reference') this.#count('references', ++this.#references)
@@ -116,7 +124,8 @@ export class Structure {
 
   /** @throws BAD_STRUCTURE */
   finish(): void {
-    if (this.#file) throw this.#error('BAD_STRUCTURE', `the archive ends before entry ${this.#file.ordinal} does`)
+    if (this.#file)
+      throw this.#error('BAD_STRUCTURE', `the archive ends before entry ${this.#file.ordinal} does`)
   }
 
   /** Of the open file, else of the innermost open directory; raw bytes. */
@@ -137,7 +146,8 @@ export class Structure {
     else if (name.includes(SLASH)) reason = 'has a slash'
     else if (name.includes(0)) reason = 'has a zero byte'
     else if (name[0] === DOT && (length === 1 || (length === 2 && name[1] === DOT))) reason = 'is "." or ".."'
-    if (reason) throw new ReftarError('UNSAFE_NAME', `the name of entry ${ordinal} ${reason}`, { path: this.path() })
+    if (reason)
+      throw new ReftarError('UNSAFE_NAME', `the name of entry ${ordinal} ${reason}`, { path: this.path() })
   }
 
   #leaveUpTo({ ordinal, parent }: Entry): void {
@@ -154,11 +164,16 @@ export class Structure {
     if (!directory) return
     if (directory.names) {
       const key = Buffer.from(name).toString('latin1')
-      if (directory.names.has(key)) throw this.#error('BAD_STRUCTURE', `entry ${ordinal} repeats a name`, name)
+      if (directory.names.has(key))
+        throw this.#error('BAD_STRUCTURE', `entry ${ordinal} repeats a name`, name)
       directory.names.add(key)
     } else {
       if (directory.last && compareBytes(directory.last, name) >= 0) {
-        throw this.#error('BAD_STRUCTURE', `entry ${ordinal} is not in the order of names of a sorted archive`, name)
+        throw this.#error(
+          'BAD_STRUCTURE',
+          `entry ${ordinal} is not in the order of names of a sorted archive`,
+          name,
+        )
       }
       directory.last = name
     }

@@ -44,12 +44,17 @@ export function checkTrailer(bytes: Uint8Array, expected: Trailer, { crc32 }: Ch
   const fields = bytes.subarray(0, TRAILER_SIZE - 4)
   const crc = new ByteReader(bytes.subarray(TRAILER_SIZE - 4), 0).u32()
   if (crc !== crc32(fields)) {
-    throw reader.error('CHECKSUM_MISMATCH', `trailer has CRC32 ${crc}, expected ${crc32(fields)}`, TRAILER_SIZE - 4)
+    throw reader.error(
+      'CHECKSUM_MISMATCH',
+      `trailer has CRC32 ${crc}, expected ${crc32(fields)}`,
+      TRAILER_SIZE - 4,
+    )
   }
   const check = (what: string, value: number) => {
     const at = reader.position
     const found = reader.u64()
-    if (found !== value) throw reader.error('BAD_FIELD', `trailer says ${what} ${found}, expected ${value}`, at)
+    if (found !== value)
+      throw reader.error('BAD_FIELD', `trailer says ${what} ${found}, expected ${value}`, at)
   }
   reader.take(TRAILER_MAGIC.byteLength)
   check('offset', expected.offset)

@@ -37,7 +37,9 @@ export class SharedMap<F> {
     if (!pages) return
     const end = start + length
     for (let at = pageOf(pages, start); at < pages.length; at++) {
-      for (const row of pages[at] ?? []) {
+      const page = pages[at] ?? []
+      for (let i = Math.max(0, rowOf(page, start) - 1); i < page.length; i++) {
+        const row = page[i] as Row<F>
         if (row.end <= start) continue
         if (row.start >= end) return
         const from = Math.max(start, row.start)
@@ -72,13 +74,13 @@ export class SharedMap<F> {
   #clear(pages: Row<F>[][], start: number, end: number): void {
     for (let at = pageOf(pages, start); at < pages.length; at++) {
       const page = pages[at] as Row<F>[]
-      const kept = page.flatMap(row => (row.end <= start || row.start >= end ? row : cut(row, start, end)))
-      const isPast = page.some(row => row.start >= end)
-      if (kept.length !== page.length || kept.some((row, i) => row !== page[i])) {
-        this.#rows += kept.length - page.length
-        page.splice(0, page.length, ...kept)
-      }
-      if (isPast) return
+      const first = Math.max(0, rowOf(page, start) - 1)
+      let last = first
+      while (last < page.length && (page[last] as Row<F>).start < end) last++
+      const kept = page.slice(first, last).flatMap(row => (row.end <= start ? row : cut(row, start, end)))
+      page.splice(first, last - first, ...kept)
+      this.#rows += kept.length - (last - first)
+      if (last < page.length + last - first - kept.length) return
     }
   }
 }

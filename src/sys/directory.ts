@@ -1,4 +1,4 @@
-import { check, cString, libcFunction } from './koffi.js'
+import { check, cString, libcFunctions } from './koffi.js'
 
 /** The calls that name something by a directory descriptor and one component. Names are raw bytes. */
 
@@ -9,60 +9,63 @@ export const AT_EMPTY_PATH = 0x1000
 export const RENAME_NOREPLACE = 1
 export const EMPTY = new Uint8Array(0)
 
-const libc = {
-  openat: libcFunction<[number, Buffer, number, number]>('int openat(int fd, const void *path, int flags, uint32_t mode)'),
-  mkdirat: libcFunction<[number, Buffer, number]>('int mkdirat(int fd, const void *path, uint32_t mode)'),
-  symlinkat: libcFunction<[Buffer, number, Buffer]>('int symlinkat(const void *target, int fd, const void *path)'),
-  linkat: libcFunction<[number, Buffer, number, Buffer, number]>(
-    'int linkat(int from, const void *path, int to, const void *name, int flags)',
-  ),
-  unlinkat: libcFunction<[number, Buffer, number]>('int unlinkat(int fd, const void *path, int flags)'),
-  renameat2: libcFunction<[number, Buffer, number, Buffer, number]>(
-    'int renameat2(int from, const void *path, int to, const void *name, uint32_t flags)',
-  ),
-  readlinkat: libcFunction<[number, Buffer, Buffer, number]>(
-    'intptr_t readlinkat(int fd, const void *path, void *buffer, size_t size)',
-  ),
-  mknodat: libcFunction<[number, Buffer, number, number]>(
-    'int mknodat(int fd, const void *path, uint32_t mode, uint64_t device)',
-  ),
-  lseek: libcFunction<[number, number, number]>('int64_t lseek(int fd, int64_t offset, int whence)'),
-  getdents64: libcFunction<[number, Buffer, number]>('intptr_t getdents64(int fd, void *buffer, size_t size)'),
-}
+const libc = libcFunctions<{
+  openat(fd: number, path: Buffer, flags: number, mode: number): number
+  mkdirat(fd: number, path: Buffer, mode: number): number
+  symlinkat(target: Buffer, fd: number, path: Buffer): number
+  linkat(from: number, path: Buffer, to: number, name: Buffer, flags: number): number
+  unlinkat(fd: number, path: Buffer, flags: number): number
+  renameat2(from: number, path: Buffer, to: number, name: Buffer, flags: number): number
+  readlinkat(fd: number, path: Buffer, buffer: Buffer, size: number): number
+  mknodat(fd: number, path: Buffer, mode: number, device: number): number
+  lseek(fd: number, offset: number, whence: number): number
+  getdents64(fd: number, buffer: Buffer, size: number): number
+}>({
+  openat: 'int openat(int fd, const void *path, int flags, uint32_t mode)',
+  mkdirat: 'int mkdirat(int fd, const void *path, uint32_t mode)',
+  symlinkat: 'int symlinkat(const void *target, int fd, const void *path)',
+  linkat: 'int linkat(int from, const void *path, int to, const void *name, int flags)',
+  unlinkat: 'int unlinkat(int fd, const void *path, int flags)',
+  renameat2: 'int renameat2(int from, const void *path, int to, const void *name, uint32_t flags)',
+  readlinkat: 'intptr_t readlinkat(int fd, const void *path, void *buffer, size_t size)',
+  mknodat: 'int mknodat(int fd, const void *path, uint32_t mode, uint64_t device)',
+  lseek: 'int64_t lseek(int fd, int64_t offset, int whence)',
+  getdents64: 'intptr_t getdents64(int fd, void *buffer, size_t size)',
+})
 
 /** openat(2). @throws SYSTEM_CALL */
 export function openat(directory: number, name: Uint8Array, flags: number, mode = 0): number {
-  return check(libc.openat(directory, cString(name), flags, mode), 'openat', name)
+  return check(libc().openat(directory, cString(name), flags, mode), 'openat', name)
 }
 
 /** mkdirat(2). @throws SYSTEM_CALL */
 export function mkdirat(directory: number, name: Uint8Array, mode: number): void {
-  check(libc.mkdirat(directory, cString(name), mode), 'mkdirat', name)
+  check(libc().mkdirat(directory, cString(name), mode), 'mkdirat', name)
 }
 
 /** symlinkat(2). @throws SYSTEM_CALL */
 export function symlinkat(target: Uint8Array, directory: number, name: Uint8Array): void {
-  check(libc.symlinkat(cString(target), directory, cString(name)), 'symlinkat', name)
+  check(libc().symlinkat(cString(target), directory, cString(name)), 'symlinkat', name)
 }
 
 /** linkat(2), not following `fromName`. @throws SYSTEM_CALL */
 export function linkat(from: number, fromName: Uint8Array, to: number, name: Uint8Array): void {
-  check(libc.linkat(from, cString(fromName), to, cString(name), 0), 'linkat', name)
+  check(libc().linkat(from, cString(fromName), to, cString(name), 0), 'linkat', name)
 }
 
 /** unlinkat(2). @throws SYSTEM_CALL */
 export function unlinkat(directory: number, name: Uint8Array, flags = 0): void {
-  check(libc.unlinkat(directory, cString(name), flags), 'unlinkat', name)
+  check(libc().unlinkat(directory, cString(name), flags), 'unlinkat', name)
 }
 
 /** renameat2(2) with RENAME_NOREPLACE. @throws SYSTEM_CALL */
 export function renameNoReplace(from: number, fromName: Uint8Array, to: number, name: Uint8Array): void {
-  check(libc.renameat2(from, cString(fromName), to, cString(name), RENAME_NOREPLACE), 'renameat2', name)
+  check(libc().renameat2(from, cString(fromName), to, cString(name), RENAME_NOREPLACE), 'renameat2', name)
 }
 
 /** mknodat(2). @throws SYSTEM_CALL */
 export function mknodat(directory: number, name: Uint8Array, mode: number, device: number): void {
-  check(libc.mknodat(directory, cString(name), mode, device), 'mknodat', name)
+  check(libc().mknodat(directory, cString(name), mode, device), 'mknodat', name)
 }
 
 const MAX_LINK_TARGET = 65536
@@ -70,7 +73,7 @@ const MAX_LINK_TARGET = 65536
 /** readlinkat(2). @throws SYSTEM_CALL */
 export function readlinkat(directory: number, name: Uint8Array): Uint8Array {
   const buffer = Buffer.allocUnsafe(MAX_LINK_TARGET)
-  const length = check(libc.readlinkat(directory, cString(name), buffer, buffer.byteLength), 'readlinkat', name)
+  const length = check(libc().readlinkat(directory, cString(name), buffer, buffer.byteLength), 'readlinkat', name)
   return new Uint8Array(buffer.subarray(0, length))
 }
 
@@ -81,9 +84,9 @@ const entriesBuffer = Buffer.alloc(64 * 1024)
 export function readDirectory(directory: number): Uint8Array[] {
   const names: Uint8Array[] = []
   // From the start, and afresh: btrfs shows only the names that were there at the last rewind.
-  check(Number(libc.lseek(directory, 0, SEEK_SET)), 'lseek')
+  check(Number(libc().lseek(directory, 0, SEEK_SET)), 'lseek')
   for (;;) {
-    const length = check(libc.getdents64(directory, entriesBuffer, entriesBuffer.byteLength), 'getdents64')
+    const length = check(libc().getdents64(directory, entriesBuffer, entriesBuffer.byteLength), 'getdents64')
     if (length === 0) return names
     for (let at = 0; at < length; at += entriesBuffer.readUInt16LE(at + 16)) {
       const start = at + 19 // struct linux_dirent64: ino, off, reclen, type, name

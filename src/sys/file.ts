@@ -3,24 +3,27 @@ import { promisify } from 'node:util'
 import type { Time } from '../record.js'
 import { AT_SYMLINK_NOFOLLOW } from './directory.js'
 import { ENXIO } from './errno.js'
-import { check, cString, errno, fromNodeError, libcFunction, libcFunctionAsync, systemError } from './koffi.js'
+import { check, cString, errno, fromNodeError, libcFunctions, libcFunctionAsync, systemError } from './koffi.js'
 
-const libc = {
-  lseek: libcFunction<[number, number, number]>('int64_t lseek(int fd, int64_t offset, int whence)'),
-  fchownat: libcFunction<[number, Buffer, number, number, number]>(
-    'int fchownat(int fd, const void *path, uint32_t uid, uint32_t gid, int flags)',
-  ),
-  futimens: libcFunction<[number, Buffer]>('int futimens(int fd, const void *times)'),
-  utimensat: libcFunction<[number, Buffer, Buffer, number]>(
-    'int utimensat(int fd, const void *path, const void *times, int flags)',
-  ),
-  fallocate: libcFunction<[number, number, number, number]>('int fallocate(int fd, int mode, int64_t offset, int64_t length)'),
-  syncFileRange: libcFunction<[number, number, number, number]>(
-    'int sync_file_range(int fd, int64_t offset, int64_t length, uint32_t flags)',
-  ),
-  fcntl: libcFunction<[number, number, string, number]>('int fcntl(int fd, int command, ...)'),
-  syncfs: libcFunctionAsync<[number]>('int syncfs(int fd)'),
-}
+const libc = libcFunctions<{
+  lseek(fd: number, offset: number, whence: number): number
+  fchownat(fd: number, path: Buffer, uid: number, gid: number, flags: number): number
+  futimens(fd: number, times: Buffer): number
+  utimensat(fd: number, path: Buffer, times: Buffer, flags: number): number
+  fallocate(fd: number, mode: number, offset: number, length: number): number
+  syncFileRange(fd: number, offset: number, length: number, flags: number): number
+  fcntl(fd: number, command: number, type: string, value: number): number
+}>({
+  lseek: 'int64_t lseek(int fd, int64_t offset, int whence)',
+  fchownat: 'int fchownat(int fd, const void *path, uint32_t uid, uint32_t gid, int flags)',
+  futimens: 'int futimens(int fd, const void *times)',
+  utimensat: 'int utimensat(int fd, const void *path, const void *times, int flags)',
+  fallocate: 'int fallocate(int fd, int mode, int64_t offset, int64_t length)',
+  syncFileRange: 'int sync_file_range(int fd, int64_t offset, int64_t length, uint32_t flags)',
+  fcntl: 'int fcntl(int fd, int command, ...)',
+})
+
+const syncfs = libcFunctionAsync<[number]>('int syncfs(int fd)')
 
 const SEEK_DATA = 3
 const SEEK_HOLE = 4
@@ -31,7 +34,7 @@ const F_SETPIPE_SZ = 1031
 
 /** The next data at or after `offset`, or undefined when only a hole is left: lseek(2), SEEK_DATA. @throws SYSTEM_CALL */
 export function seekData(fd: number, offset: number): number | undefined {
-  const result = libc.lseek(fd, offset, SEEK_DATA)
+  const result = libc().lseek(fd, offset, SEEK_DATA)
   if (result !== -1) return Number(result)
   const error = errno()
   if (error === ENXIO) return undefined
@@ -40,7 +43,7 @@ export function seekData(fd: number, offset: number): number | undefined {
 
 /** The next hole at or after `offset`, which the end of the file counts as: lseek(2), SEEK_HOLE. @throws SYSTEM_CALL */
 export function seekHole(fd: number, offset: number): number | undefined {
-  const result = libc.lseek(fd, offset, SEEK_HOLE)
+  const result = libc().lseek(fd, offset, SEEK_HOLE)
   if (result !== -1) return Number(result)
   const error = errno()
   if (error === ENXIO) return undefined
@@ -112,7 +115,7 @@ export function changeMode(fd: number, mode: number): void {
 
 /** fchownat(2), not following the name. @throws SYSTEM_CALL */
 export function changeOwnerAt(directory: number, name: Uint8Array, uid: number, gid: number): void {
-  check(libc.fchownat(directory, cString(name), uid, gid, AT_SYMLINK_NOFOLLOW), 'fchownat', name)
+  check(libc().fchownat(directory, cString(name), uid, gid, AT_SYMLINK_NOFOLLOW), 'fchownat', name)
 }
 
 /** fchown(2). @throws SYSTEM_CALL */
@@ -122,33 +125,33 @@ export function changeOwner(fd: number, uid: number, gid: number): void {
 
 /** utimensat(2): the modification time of a name, not following it; the access time stays. @throws SYSTEM_CALL */
 export function setModifiedAt(directory: number, name: Uint8Array, modified: Time): void {
-  check(libc.utimensat(directory, cString(name), times(modified), AT_SYMLINK_NOFOLLOW), 'utimensat', name)
+  check(libc().utimensat(directory, cString(name), times(modified), AT_SYMLINK_NOFOLLOW), 'utimensat', name)
 }
 
 /** futimens(3): the modification time; the access time stays. @throws SYSTEM_CALL */
 export function setModified(fd: number, modified: Time): void {
-  check(libc.futimens(fd, times(modified)), 'futimens')
+  check(libc().futimens(fd, times(modified)), 'futimens')
 }
 
 /** fallocate(2): reserves a range without changing the size. @throws SYSTEM_CALL */
 export function preallocate(fd: number, offset: number, length: number): void {
-  check(libc.fallocate(fd, FALLOC_FL_KEEP_SIZE, offset, length), 'fallocate')
+  check(libc().fallocate(fd, FALLOC_FL_KEEP_SIZE, offset, length), 'fallocate')
 }
 
 /** Starts writing a range back, without waiting: sync_file_range(2). Only a hint, so errors are left for later. */
 export function startWriteback(fd: number, offset: number, length: number): void {
-  libc.syncFileRange(fd, offset, length, SYNC_FILE_RANGE_WRITE)
+  libc().syncFileRange(fd, offset, length, SYNC_FILE_RANGE_WRITE)
 }
 
 /** syncfs(2), on another thread: writes back the whole filesystem that holds `fd`. @throws SYSTEM_CALL */
 export async function syncFilesystem(fd: number): Promise<void> {
-  const { result, errno: error } = await libc.syncfs(fd)
+  const { result, errno: error } = await syncfs(fd)
   if (result === -1) throw systemError('syncfs', error)
 }
 
 /** fcntl(2), F_SETPIPE_SZ. Only a hint: a descriptor that is no pipe, or a refusal, changes nothing. */
 export function setPipeSize(fd: number, bytes: number): void {
-  libc.fcntl(fd, F_SETPIPE_SZ, 'int', bytes)
+  libc().fcntl(fd, F_SETPIPE_SZ, 'int', bytes)
 }
 
 function times(modified: Time): Buffer {

@@ -1,5 +1,5 @@
 import { ioctl } from './ioctl.js'
-import { check, libcFunction } from './koffi.js'
+import { check, libcFunctions } from './koffi.js'
 
 /** What kind of filesystem holds an open file, and how it numbers its storage. */
 export interface Filesystem {
@@ -12,12 +12,14 @@ export interface Filesystem {
 export const BTRFS = 0x9123683e
 export const XFS = 0x58465342
 
-const fstatfs = libcFunction<[number, Buffer]>('int fstatfs(int fd, void *buffer)')
+const libc = libcFunctions<{ fstatfs(fd: number, buffer: Buffer): number }>({
+  fstatfs: 'int fstatfs(int fd, void *buffer)',
+})
 const statfsBuffer = Buffer.alloc(120)
 
 /** fstatfs(2). @throws SYSTEM_CALL */
 export function filesystemOf(fd: number): Filesystem {
-  check(fstatfs(fd, statfsBuffer), 'fstatfs')
+  check(libc().fstatfs(fd, statfsBuffer), 'fstatfs')
   return { type: statfsBuffer.readUInt32LE(0), blockSize: Number(statfsBuffer.readBigInt64LE(8)) }
 }
 

@@ -14,18 +14,21 @@ export function ffi(): Koffi {
   return koffi
 }
 
-/** A C function by its prototype, looked up when it is first called. */
-export function libcFunction<Arguments extends readonly unknown[], Result = number>(
-  prototype: string,
-): (...args: Arguments) => Result {
-  let bound: ((...args: unknown[]) => unknown) | undefined
-  return (...args) => {
-    bound ??= lookUp(prototype)
-    return bound(...args) as Result
+/**
+ * C functions by their prototypes, looked up when the first of them is wanted. Each is called directly, without a
+ * wrapper that they would share: that one call site would be too polymorphic to be fast.
+ */
+export function libcFunctions<T extends object>(prototypes: { readonly [K in keyof T]: string }): () => T {
+  let bound: T | undefined
+  return () => {
+    bound ??= Object.fromEntries(
+      Object.entries<string>(prototypes).map(([name, prototype]) => [name, lookUp(prototype)]),
+    ) as T
+    return bound
   }
 }
 
-/** The same, run on a thread of its own; resolves to what the function returned and to its errno. */
+/** A C function, run on a thread of its own; resolves to what the function returned and to its errno. */
 export function libcFunctionAsync<Arguments extends readonly unknown[]>(
   prototype: string,
 ): (...args: Arguments) => Promise<{ result: number; errno: number }> {

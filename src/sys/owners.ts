@@ -1,20 +1,25 @@
-import { ffi, libcFunction } from './koffi.js'
+import { ffi, libcFunctions } from './koffi.js'
 
 /** Users and groups by number and by name, as the system's name service knows them. Answers are kept. */
 
-const libc = {
-  getpwuid: libcFunction<[number], unknown>('void *getpwuid(uint32_t uid)'),
-  getgrgid: libcFunction<[number], unknown>('void *getgrgid(uint32_t gid)'),
-  getpwnam: libcFunction<[string], unknown>('void *getpwnam(const char *name)'),
-  getgrnam: libcFunction<[string], unknown>('void *getgrnam(const char *name)'),
-}
+const libc = libcFunctions<{
+  getpwuid(uid: number): unknown
+  getgrgid(gid: number): unknown
+  getpwnam(name: string): unknown
+  getgrnam(name: string): unknown
+}>({
+  getpwuid: 'void *getpwuid(uint32_t uid)',
+  getgrgid: 'void *getgrgid(uint32_t gid)',
+  getpwnam: 'void *getpwnam(const char *name)',
+  getgrnam: 'void *getgrnam(const char *name)',
+})
 
 const ID_OFFSET = 16 // struct passwd and struct group alike: name, password, id
 
-export const userName = remember((uid: number) => nameOf(libc.getpwuid(uid)))
-export const groupName = remember((gid: number) => nameOf(libc.getgrgid(gid)))
-export const userId = remember((name: string) => idOf(libc.getpwnam(name)))
-export const groupId = remember((name: string) => idOf(libc.getgrnam(name)))
+export const userName = remember((uid: number) => nameOf(libc().getpwuid(uid)))
+export const groupName = remember((gid: number) => nameOf(libc().getgrgid(gid)))
+export const userId = remember((name: string) => idOf(libc().getpwnam(name)))
+export const groupId = remember((name: string) => idOf(libc().getgrnam(name)))
 
 function nameOf(record: unknown): Uint8Array | undefined {
   if (!record) return undefined

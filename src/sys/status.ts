@@ -1,6 +1,6 @@
 import type { Time } from '../record.js'
 import { AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW, EMPTY } from './directory.js'
-import { check, cString, libcFunction } from './koffi.js'
+import { check, cString, libcFunctions } from './koffi.js'
 
 /** What statx(2) says of a file. Sizes are in bytes. */
 export interface Status {
@@ -28,9 +28,9 @@ export const S_IFBLK = 0o060000
 export const S_IFSOCK = 0o140000
 
 const STATX_BASIC_STATS = 0x7ff
-const libcStatx = libcFunction<[number, Buffer, number, number, Buffer]>(
-  'int statx(int fd, const void *path, int flags, uint32_t mask, void *buffer)',
-)
+const libc = libcFunctions<{ statx(fd: number, path: Buffer, flags: number, mask: number, buffer: Buffer): number }>({
+  statx: 'int statx(int fd, const void *path, int flags, uint32_t mask, void *buffer)',
+})
 const buffer = Buffer.alloc(256)
 
 /** statx(2) of a name in a directory, not following it. @throws SYSTEM_CALL */
@@ -67,7 +67,7 @@ export function sameTime(a: Time, b: Time): boolean {
 }
 
 function statx(directory: number, name: Uint8Array, flags: number): Status {
-  check(libcStatx(directory, cString(name), flags, STATX_BASIC_STATS, buffer), 'statx', name)
+  check(libc().statx(directory, cString(name), flags, STATX_BASIC_STATS, buffer), 'statx', name)
   return {
     nlink: buffer.readUInt32LE(16),
     uid: buffer.readUInt32LE(20),
