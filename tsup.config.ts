@@ -12,6 +12,8 @@ export default defineConfig([
     splitting: false,
     noExternal: ['commander'],
     // commander is CommonJS, and asks for node's own modules by require.
-    banner: { js: `#!/usr/bin/env node\nimport { createRequire } from 'node:module'\nconst require = createRequire(import.meta.url)` },
+    banner: {
+      js: `#!/usr/bin/env node\nimport { createRequire } from 'node:module'\nconst require = createRequire(import.meta.url)`,
+    },
   },
 ])

@@ -1,10 +1,10 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
+import packageJson from '../package.json' with { type: 'json' }
 import { runCreate } from './cli/create.js'
 import { runExtract } from './cli/extract.js'
 import { runList } from './cli/list.js'
 import { FATAL } from './cli/run.js'
 import { ReftarError } from './errors.js'
-import packageJson from '../package.json' with { type: 'json' }
 
 const program = new Command('reftar')
   .description('archives that keep shared storage shared')
@@ -37,7 +37,9 @@ program
   .addOption(verbose())
   .addOption(json())
   .addOption(
-    new Option('--reflink <how>', 'what becomes of references').choices(['auto', 'exact', 'always', 'never']).default('auto'),
+    new Option('--reflink <how>', 'what becomes of references')
+      .choices(['auto', 'exact', 'always', 'never'])
+      .default('auto'),
   )
   .action(runExtract)
 

@@ -20,7 +20,10 @@ export interface CreateSummary {
  *
  * @throws as treeSource and blockSplitter do
  */
-export function create(paths: Iterable<Path>, options: CreateOptions = {}): Origin<Uint8Array, CreateSummary> {
+export function create(
+  paths: Iterable<Path>,
+  options: CreateOptions = {},
+): Origin<Uint8Array, CreateSummary> {
   const { signal, ...rest } = options
   const tree = treeSource(paths, rest)
   const splitter = blockSplitter(rest)

@@ -5,7 +5,12 @@ export type ReftarEvent =
   /** An entry is complete. `size` is in bytes. */
   | { readonly type: 'entry'; readonly path: Uint8Array; readonly size: number }
   /** Something is not as asked for, and the work goes on. */
-  | { readonly type: 'problem'; readonly code: ErrorCode; readonly path: Uint8Array; readonly message: string }
+  | {
+      readonly type: 'problem'
+      readonly code: ErrorCode
+      readonly path: Uint8Array
+      readonly message: string
+    }
   /** Worth knowing, and nothing is amiss. */
   | { readonly type: 'note'; readonly message: string }
 

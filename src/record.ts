@@ -131,5 +131,7 @@ export function lengthOf(record: ArchiveRecord): number {
 export function sliceData(data: Data, start: number, end: number, crcs?: Uint32Array): Data {
   const bytes = data.bytes.subarray(start, end)
   const { mayBeShared } = data
-  return crcs === undefined ? { kind: 'data', bytes, mayBeShared } : { kind: 'data', bytes, crcs, mayBeShared }
+  return crcs === undefined
+    ? { kind: 'data', bytes, mayBeShared }
+    : { kind: 'data', bytes, crcs, mayBeShared }
 }

@@ -38,7 +38,10 @@ export async function openInput(file: string): Promise<Readable> {
     return handle.createReadStream({ highWaterMark: READ })
   }
   if (isatty(0)) {
-    throw new ReftarError('INVALID_ARGUMENT', 'an archive is not read from a terminal: name a file with -f, or use a pipe')
+    throw new ReftarError(
+      'INVALID_ARGUMENT',
+      'an archive is not read from a terminal: name a file with -f, or use a pipe',
+    )
   }
   return process.stdin
 }
@@ -51,7 +54,10 @@ export async function openOutput(file: string): Promise<ArchiveOutput> {
 async function standardOutput(): Promise<ArchiveOutput> {
   const fd = 1
   if (isatty(fd)) {
-    throw new ReftarError('INVALID_ARGUMENT', 'an archive is not written to a terminal: name a file with -f, or use a pipe')
+    throw new ReftarError(
+      'INVALID_ARGUMENT',
+      'an archive is not written to a terminal: name a file with -f, or use a pipe',
+    )
   }
   const status = fs.fstatSync(fd, { bigint: true })
   if (status.isFIFO()) {
@@ -59,7 +65,12 @@ async function standardOutput(): Promise<ArchiveOutput> {
     setPipeSize(fd, PIPE_SIZE)
   }
   const stream = writeTo(fd)
-  return { stream, exclude: status.isFile() ? [status] : [], commit: () => undefined, abandon: () => undefined }
+  return {
+    stream,
+    exclude: status.isFile() ? [status] : [],
+    commit: () => undefined,
+    abandon: () => undefined,
+  }
 }
 
 /**

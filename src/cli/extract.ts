@@ -25,7 +25,9 @@ export async function runExtract(command: ExtractCommand): Promise<void> {
       const reasons = Object.entries(copyReasons).map(([reason, bytes]) => `${formatBytes(bytes)} ${reason}`)
       const copied = copiedBytes > 0 ? `, ${formatBytes(copiedBytes)} copied (${reasons.join(', ')})` : ''
       if (command.verbose) {
-        output.message(`${entries} entries, ${formatBytes(logicalBytes)}: ${formatBytes(clonedBytes)} cloned${copied}`)
+        output.message(
+          `${entries} entries, ${formatBytes(logicalBytes)}: ${formatBytes(clonedBytes)} cloned${copied}`,
+        )
       }
     }
     return { status: summary.target.problems > 0 ? DIFFERS : DONE, summary }

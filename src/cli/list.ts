@@ -45,7 +45,10 @@ function asObject({ entry, path, size, changed }: ListedEntry) {
     mode,
     ...(owner && { uid: owner.uid, gid: owner.gid, user: text(owner.user), group: text(owner.group) }),
     modified,
-    ...(linkTarget && { linkTarget: text(linkTarget), linkTargetBase64: Buffer.from(linkTarget).toString('base64') }),
+    ...(linkTarget && {
+      linkTarget: text(linkTarget),
+      linkTargetBase64: Buffer.from(linkTarget).toString('base64'),
+    }),
     linkTo,
     device,
     ...(changed && { changed }),
@@ -72,8 +75,17 @@ function longLine(listed: ListedEntry): string {
   const { metadata, type } = entry
   const { linkTarget, linkTo, device } = metadata
   const amount = device ? `${device.major},${device.minor}` : String(size)
-  const link = linkTarget ? ` -> ${escapePath(linkTarget)}` : linkTo === undefined ? '' : ` link to entry ${linkTo}`
-  const fields = [LETTERS[type] + permissions(metadata.mode), owner(metadata), amount.padStart(12), time(metadata.modified)]
+  const link = linkTarget
+    ? ` -> ${escapePath(linkTarget)}`
+    : linkTo === undefined
+      ? ''
+      : ` link to entry ${linkTo}`
+  const fields = [
+    LETTERS[type] + permissions(metadata.mode),
+    owner(metadata),
+    amount.padStart(12),
+    time(metadata.modified),
+  ]
   return `${fields.join(' ')} ${name(listed)}${link}${listed.changed ? ' (changed while it was archived)' : ''}`
 }
 

@@ -27,10 +27,8 @@ export const HEADER_MAGIC = new Uint8Array([0x72, 0x65, 0x66, 0x74, 0x61, 0x72])
 export const SEGMENT_MAGIC = new Uint8Array([0x89, 0x72, 0x74, 0x73, 0x65, 0x67, 0x0d, 0x0a]) // "\x89rtseg\r\n"
 export const TRAILER_MAGIC = new Uint8Array([0x89, 0x72, 0x74, 0x65, 0x6e, 0x64, 0x0d, 0x0a]) // "\x89rtend\r\n"
 
-/** Feature bit: segments leave the SHA-256 of their payload out. */
+/** The one feature bit that is known: segments leave the SHA-256 of their payload out. */
 export const FEATURE_NO_PAYLOAD_DIGEST = 1
-export const KNOWN_FEATURES = FEATURE_NO_PAYLOAD_DIGEST
 
-/** Flag: siblings ascend by the bytes of their names. */
+/** The one flag that is known: siblings ascend by the bytes of their names. */
 export const FLAG_SORTED = 1
-export const KNOWN_FLAGS = FLAG_SORTED

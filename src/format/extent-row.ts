@@ -1,4 +1,4 @@
-import type { ArchiveRecord, End, Hole, Missing, Reference } from '../record.js'
+import type { End, Hole, Missing, Reference } from '../record.js'
 import type { ByteReader, ByteWriter } from './bytes.js'
 
 /** FORMAT.md, "Extent rows". A data row has a length and a flag; its bytes are in the blocks of the segment. */
@@ -134,9 +134,4 @@ export function joinRows(a: ExtentRow, b: ExtentRow): ExtentRow | undefined {
   if (a.kind === 'missing' && b.kind === 'missing' && a.errno === b.errno) return { ...a, length }
   if (a.kind !== 'reference' || b.kind !== 'reference' || a.origin !== b.origin) return undefined
   return a.address + a.length === b.address ? { ...a, length } : undefined
-}
-
-/** Whether a record is an extent that a row describes without any bytes. */
-export function isBodiless(record: ArchiveRecord): record is Hole | Missing | Reference {
-  return record.kind === 'hole' || record.kind === 'missing' || record.kind === 'reference'
 }

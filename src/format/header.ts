@@ -2,11 +2,10 @@ import { type ErrorCode, ReftarError } from '../errors.js'
 import { ByteReader, ByteWriter, equalBytes } from './bytes.js'
 import type { Checksums } from './checksums.js'
 import {
+  FEATURE_NO_PAYLOAD_DIGEST,
   FLAG_SORTED,
   HEADER_FIELDS,
   HEADER_MAGIC,
-  KNOWN_FEATURES,
-  KNOWN_FLAGS,
   MAX_BLOCK_SIZE,
   MIN_BLOCK_SIZE,
   VERSION,
@@ -79,8 +78,8 @@ export function decodeHeader(bytes: Uint8Array, { crc32 }: Checksums): Header {
   reader.zeros(blockSize - HEADER_FIELDS, 'a reserved byte of the header')
 
   reader.position = 12
-  const features = readBits(reader, 'UNSUPPORTED_FEATURE', 'feature bits', KNOWN_FEATURES)
-  const flags = readBits(reader, 'BAD_FIELD', 'header flags', KNOWN_FLAGS)
+  const features = readBits(reader, 'UNSUPPORTED_FEATURE', 'feature bits', FEATURE_NO_PAYLOAD_DIGEST)
+  const flags = readBits(reader, 'BAD_FIELD', 'header flags', FLAG_SORTED)
   reader.zeros(BASE_SIZE, 'the digest of a base archive')
   return { blockSize, features, sorted: flags === FLAG_SORTED }
 }

@@ -75,7 +75,8 @@ export class CloneLadder {
     const { unit } = pair
     const start = (unit - (sourceOffset % unit)) % unit
     const overhang = (sourceOffset + length) % unit
-    const clone = (end: number) => cloneRange(source, sourceOffset + start, end - start, target, targetOffset + start)
+    const clone = (end: number) =>
+      cloneRange(source, sourceOffset + start, end - start, target, targetOffset + start)
 
     // A last block that is not full can be shared only where both files end: the kernel is the judge of that.
     let end = overhang > 0 && statFd(source).size === sourceOffset + length ? length : length - overhang
@@ -123,10 +124,15 @@ export class CloneLadder {
     for (let at = start; at < end; ) {
       const count = Math.min(COPY, end - at)
       const isSmall = count <= SMALL_COPY
-      const reading = isSmall ? readAt(source, sourceOffset + at, count) : readAtAsync(source, sourceOffset + at, count)
+      const reading = isSmall
+        ? readAt(source, sourceOffset + at, count)
+        : readAtAsync(source, sourceOffset + at, count)
       const bytes = await reading
       if (bytes.byteLength !== count) {
-        throw new ReftarError('TARGET_CHANGED', `read ${bytes.byteLength} bytes of a restored file, expected ${count}`)
+        throw new ReftarError(
+          'TARGET_CHANGED',
+          `read ${bytes.byteLength} bytes of a restored file, expected ${count}`,
+        )
       }
       if (isSmall) writeAt(target, bytes, targetOffset + at)
       else await writeAtAsync(target, bytes, targetOffset + at)

@@ -4,7 +4,7 @@ import type { Origin } from '../record.js'
 import { openat } from '../sys/directory.js'
 import { close, dataSync, syncFilesystem } from '../sys/file.js'
 import { isSameFile, type Status, statFd } from '../sys/status.js'
-import { type CloneLadder } from './clone-ladder.js'
+import type { CloneLadder } from './clone-ladder.js'
 import { type Directory, type DirectoryTree, pathOf } from './directory-tree.js'
 import { OPEN_FILE } from './sharing.js'
 

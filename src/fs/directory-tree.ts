@@ -101,7 +101,9 @@ export class DirectoryTree {
   #prove(directory: Directory, fd: number): void {
     if (isSameFile(statFd(fd), directory.status)) return
     close(fd)
-    throw new ReftarError(this.#changed, 'the directory is not the one that it was', { path: pathOf(directory) })
+    throw new ReftarError(this.#changed, 'the directory is not the one that it was', {
+      path: pathOf(directory),
+    })
   }
 
   #keep(directory: Directory, fd: number): void {

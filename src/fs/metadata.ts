@@ -48,19 +48,29 @@ export function applyMetadata(fd: number, status: Status, metadata: Metadata): v
   if (mode !== undefined) {
     const wanted = owned ? mode : mode & ~SET_ID
     // A write or a new owner takes setuid and setgid away, so the mode that was seen before holds only without them.
-    if (wanted & SET_ID || status.mode & SET_ID || (status.mode & PERMISSIONS) !== wanted) changeMode(fd, wanted)
+    if (wanted & SET_ID || status.mode & SET_ID || (status.mode & PERMISSIONS) !== wanted)
+      changeMode(fd, wanted)
   }
   if (modified) setModified(fd, modified)
 }
 
 /** Sets owner and times of what cannot be opened: a symbolic link, a device, a FIFO. @throws SYSTEM_CALL */
-export function applyMetadataAt(directory: number, name: Uint8Array, status: Status, metadata: Metadata): void {
+export function applyMetadataAt(
+  directory: number,
+  name: Uint8Array,
+  status: Status,
+  metadata: Metadata,
+): void {
   applyOwner(status, metadata, (uid, gid) => changeOwnerAt(directory, name, uid, gid))
   if (metadata.modified) setModifiedAt(directory, name, metadata.modified)
 }
 
 /** Only root gives files away; what others extract is their own. Returns whether the owner is as it was stored. */
-function applyOwner(status: Status, { owner }: Metadata, change: (uid: number, gid: number) => void): boolean {
+function applyOwner(
+  status: Status,
+  { owner }: Metadata,
+  change: (uid: number, gid: number) => void,
+): boolean {
   if (!owner) return true
   const uid = idFor(owner.user, owner.uid, userId)
   const gid = idFor(owner.group, owner.gid, groupId)

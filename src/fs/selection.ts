@@ -57,10 +57,13 @@ function insert(root: Selection, names: readonly Uint8Array[], absolute: boolean
 }
 
 function componentsOf(path: Uint8Array): Uint8Array[] {
-  if (path.byteLength === 0) throw new ReftarError('INVALID_ARGUMENT', 'a path is empty, expected a name', { path })
+  if (path.byteLength === 0)
+    throw new ReftarError('INVALID_ARGUMENT', 'a path is empty, expected a name', { path })
   const names = splitPath(path)
   if (names.some(name => Buffer.from(name).toString('latin1') === '..')) {
-    throw new ReftarError('INVALID_ARGUMENT', `${quotePath(path)} has a '..', expected a path without one`, { path })
+    throw new ReftarError('INVALID_ARGUMENT', `${quotePath(path)} has a '..', expected a path without one`, {
+      path,
+    })
   }
   return names
 }

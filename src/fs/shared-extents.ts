@@ -1,5 +1,6 @@
+import { ReftarError } from '../errors.js'
 import { type BtrfsExtent, btrfsExtents } from '../sys/btrfs-extents.js'
-import { EOPNOTSUPP, ENOTTY } from '../sys/errno.js'
+import { ENOTTY, EOPNOTSUPP } from '../sys/errno.js'
 import {
   FIEMAP_EXTENT_DELALLOC,
   FIEMAP_EXTENT_ENCODED,
@@ -13,7 +14,6 @@ import {
 } from '../sys/fiemap.js'
 import { BTRFS, btrfsId, filesystemOf, isRealtime, XFS } from '../sys/filesystem.js'
 import type { Status } from '../sys/status.js'
-import { ReftarError } from '../errors.js'
 
 /** A range of a file that lies on storage which others may use too; all in bytes. */
 export interface SharedExtent {
@@ -67,7 +67,13 @@ export function storageOf(fd: number, { dev }: Status): Storage {
  *
  * @throws SYSTEM_CALL
  */
-export function sharedExtents(fd: number, status: Status, storage: Storage, offset: number, end: number): SharedExtent[] {
+export function sharedExtents(
+  fd: number,
+  status: Status,
+  storage: Storage,
+  offset: number,
+  end: number,
+): SharedExtent[] {
   if (end <= offset) return []
   const rows = mapOf(fd, storage, offset, end).filter(isTelling)
   if (rows.length === 0 || (storage.type === XFS && isRealtime(fd))) return []

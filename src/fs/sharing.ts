@@ -163,7 +163,9 @@ export class FileSharing {
         address,
         extent,
       })
-      for (const { start, length, sighting } of [...this.#map.find(extent.space, extent.position, extent.length)]) {
+      for (const { start, length, sighting } of [
+        ...this.#map.find(extent.space, extent.position, extent.length),
+      ]) {
         if (sighting.file !== this.#file && !this.#proven.has(sighting.file)) continue
         if (start > at) yield part(at, start, undefined)
         yield part(start, start + length, sighting.address)
@@ -198,7 +200,8 @@ class Coverage {
     let at = offset
     for (let i = this.#find(offset); at < end; i++) {
       const extent = this.#extents[i]
-      if (!extent || extent.space !== space || extent.offset > at || extent.offset + extent.length <= at) return false
+      if (!extent || extent.space !== space || extent.offset > at || extent.offset + extent.length <= at)
+        return false
       if (extent.position - extent.offset !== position - offset) return false
       at = extent.offset + extent.length
     }

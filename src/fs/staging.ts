@@ -38,7 +38,8 @@ export class Staging {
   readonly root: Place
   readonly #directories = new Map<Directory, Directory>()
   readonly #publications: Publication[] = []
-  readonly #lateModes: { readonly directory: Directory; readonly name: Uint8Array; readonly mode: number }[] = []
+  readonly #lateModes: { readonly directory: Directory; readonly name: Uint8Array; readonly mode: number }[] =
+    []
   readonly #onNote: (message: string) => void
   #isPublished = false
 
@@ -69,7 +70,12 @@ export class Staging {
     if (found) return { directory: this.tree.child(place.directory, name), existing: true }
     const staging = this.#stagingIn(place.directory)
     const made = this.#make(staging, name)
-    this.#publications.push({ staging, target: place.directory, name, finish: { directory: made.directory, metadata } })
+    this.#publications.push({
+      staging,
+      target: place.directory,
+      name,
+      finish: { directory: made.directory, metadata },
+    })
     return made
   }
 
@@ -97,7 +103,8 @@ export class Staging {
         done.push(publication)
       }
     } catch (error) {
-      for (const publication of done.reverse()) this.#rename(publication, publication.target, publication.staging)
+      for (const publication of done.reverse())
+        this.#rename(publication, publication.target, publication.staging)
       throw error
     }
     this.#isPublished = true
@@ -107,7 +114,10 @@ export class Staging {
       const fd = this.tree.fd(directory)
       const status = statFd(fd)
       if (!isSameFile(status, finish.directory.status)) {
-        throw new ReftarError('TARGET_CHANGED', `${quotePath(pathOf(directory))} was replaced while it was published`)
+        throw new ReftarError(
+          'TARGET_CHANGED',
+          `${quotePath(pathOf(directory))} was replaced while it was published`,
+        )
       }
       applyMetadata(fd, status, finish.metadata)
       this.tree.leave(directory)
@@ -177,7 +187,9 @@ export class Staging {
     for (const name of names) {
       const match = /^\.reftar-(\d+)-(\d+)-\d+$/.exec(Buffer.from(name).toString('latin1'))
       if (!match || startTime(match[1] ?? '') === match[2]) continue
-      this.#onNote(`${quotePath(pathOf(directory, name))} is left over from a run that was killed, and can be removed`)
+      this.#onNote(
+        `${quotePath(pathOf(directory, name))} is left over from a run that was killed, and can be removed`,
+      )
     }
   }
 }
@@ -196,5 +208,7 @@ function startTime(pid: string): string | undefined {
 
 function exists(place: Place, name: Uint8Array): ReftarError {
   const path = pathOf(place.directory, name)
-  return new ReftarError('TARGET_EXISTS', `${quotePath(path)} is already there, expected a free name`, { path })
+  return new ReftarError('TARGET_EXISTS', `${quotePath(path)} is already there, expected a free name`, {
+    path,
+  })
 }

@@ -116,7 +116,8 @@ class TreeWalk {
   #rootFrame(): Frame {
     const { whole, absolute, children } = this.#selection
     const directory = this.#root(whole ? absolute : [...children.values()].every(child => child.absolute))
-    if (!whole) return { directory, ordinal: 0, names: sorted(this.#selection), at: 0, selection: this.#selection }
+    if (!whole)
+      return { directory, ordinal: 0, names: sorted(this.#selection), at: 0, selection: this.#selection }
     return { directory, ordinal: 1, names: this.#list(directory), at: 0, selection: undefined }
   }
 
@@ -165,7 +166,13 @@ class TreeWalk {
       const link = this.#linkTo(status)
       const entry = link
         ? this.#entry(parent, name, 'hardlink', { linkTo: link })
-        : this.#entry(parent, name, type, captureMetadata(fd, name, status), type !== 'directory' && status.nlink > 1)
+        : this.#entry(
+            parent,
+            name,
+            type,
+            captureMetadata(fd, name, status),
+            type !== 'directory' && status.nlink > 1,
+          )
       if (!link) this.#remember(status, entry)
       yield entry
       this.#request.onEntry(path, 0)
@@ -187,7 +194,11 @@ class TreeWalk {
       return this.#frame(child, this.#list(child))
     } catch (error) {
       if (!(error instanceof ReftarError) || error.errno === undefined) throw error
-      this.#problem('SOURCE_SKIPPED', path, `what is in it is left out: ${error.syscall}: ${errnoName(error.errno)}`)
+      this.#problem(
+        'SOURCE_SKIPPED',
+        path,
+        `what is in it is left out: ${error.syscall}: ${errnoName(error.errno)}`,
+      )
       return undefined
     }
   }
@@ -213,7 +224,11 @@ class TreeWalk {
         return
       }
       if (!Number.isSafeInteger(opened.size)) {
-        this.#problem('SOURCE_SKIPPED', path, `left out: its size is ${opened.size} bytes, the limit is 2^53 - 1`)
+        this.#problem(
+          'SOURCE_SKIPPED',
+          path,
+          `left out: its size is ${opened.size} bytes, the limit is 2^53 - 1`,
+        )
         return
       }
       const sharing = this.#sharing.examine(fd, opened, directory, name)

@@ -164,13 +164,21 @@ export class TreeWriter {
   #make(entry: Entry, directory: RestoredFile['directory'], path: Uint8Array): void {
     const { name, type, metadata } = entry
     const { tree } = this.#staging
-    if (type === 'hardlink') return this.#link(entry, directory)
+    if (type === 'hardlink') {
+      this.#link(entry, directory)
+      return
+    }
     const fd = tree.fd(directory)
     if (type === 'symlink') {
       symlinkat(metadata.linkTarget ?? new Uint8Array(0), fd, name)
     } else if (type === 'fifo' || type === 'characterDevice' || type === 'blockDevice') {
       const { major = 0, minor = 0 } = metadata.device ?? {}
-      mknodat(fd, name, DEVICE_TYPES[type] | ((metadata.mode ?? DEFAULT_FILE_MODE) & PERMISSIONS), deviceNumber(major, minor))
+      mknodat(
+        fd,
+        name,
+        DEVICE_TYPES[type] | ((metadata.mode ?? DEFAULT_FILE_MODE) & PERMISSIONS),
+        deviceNumber(major, minor),
+      )
     }
     const status = statAt(fd, name)
     if (entry.linked) this.#linked.set(entry.ordinal, { directory, name, status, written: 0 })
@@ -184,13 +192,17 @@ export class TreeWriter {
 
   #link(entry: Entry, directory: RestoredFile['directory']): void {
     const first = this.#linked.get(entry.metadata.linkTo ?? 0)
-    if (!first) throw new ReftarError('BAD_STRUCTURE', `entry ${entry.ordinal} is a hard link to an unknown entry`)
+    if (!first)
+      throw new ReftarError('BAD_STRUCTURE', `entry ${entry.ordinal} is a hard link to an unknown entry`)
     const { tree } = this.#staging
     const from = tree.fd(first.directory)
     const to = tree.fd(directory)
     linkat(from, first.name, to, entry.name)
     if (!isSameFile(statAt(to, entry.name), first.status)) {
-      throw new ReftarError('TARGET_CHANGED', `${quotePath(pathOf(first.directory, first.name))} was replaced`)
+      throw new ReftarError(
+        'TARGET_CHANGED',
+        `${quotePath(pathOf(first.directory, first.name))} was replaced`,
+      )
     }
   }
 
@@ -264,7 +276,8 @@ export class TreeWriter {
 
   #apply(entry: Entry, { directory, name, status }: RestoredFile, fd: number): void {
     if (!needsLateMode(entry, entry.type === 'directory' ? OWNER_CAN_SEARCH : OWNER_CAN_READ)) {
-      return applyMetadata(fd, status, entry.metadata)
+      applyMetadata(fd, status, entry.metadata)
+      return
     }
     const { mode = 0, ...rest } = entry.metadata
     applyMetadata(fd, status, rest)
@@ -279,7 +292,11 @@ export class TreeWriter {
     if (!this.#staging.isFinishedLater(left.place) && directory.parent) {
       const fd = tree.fd(directory)
       const entry = { ...left.entry, metadata: metadataOf(left.entry) }
-      this.#apply(entry, { directory: directory.parent, name: directory.name, status: statFd(fd), written: 0 }, fd)
+      this.#apply(
+        entry,
+        { directory: directory.parent, name: directory.name, status: statFd(fd), written: 0 },
+        fd,
+      )
     }
     if (directory !== this.#stack.at(-1)?.place.directory) tree.leave(directory)
   }
@@ -295,7 +312,7 @@ const UMASK = process.umask()
 /** As makedev(3) packs it. */
 function deviceNumber(major: number, minor: number): number {
   const high = (BigInt(major) & 0xfffff000n) << 32n
-  const low = ((BigInt(major) & 0xfffn) << 8n) | (BigInt(minor) & 0xffn) | ((BigInt(minor) & 0xffffff00n) << 12n)
+  const low =
+    ((BigInt(major) & 0xfffn) << 8n) | (BigInt(minor) & 0xffn) | ((BigInt(minor) & 0xffffff00n) << 12n)
   return Number(high | low)
 }
-

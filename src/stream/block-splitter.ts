@@ -66,7 +66,8 @@ export function blockSplitter(options: BlockSplitterOptions = {}): Stage<Archive
     summary,
     {
       *transform(input) {
-        if (input instanceof Uint8Array) return yield* split({ kind: 'data', bytes: input, mayBeShared: false })
+        if (input instanceof Uint8Array)
+          return yield* split({ kind: 'data', bytes: input, mayBeShared: false })
         if (input.kind === 'data') return yield* split(input)
         yield* release()
         offset = input.kind === 'entry' ? 0 : offset + lengthOf(input)
@@ -81,6 +82,9 @@ export function blockSplitter(options: BlockSplitterOptions = {}): Stage<Archive
 /** @throws INVALID_ARGUMENT */
 export function checkBlockSize(blockSize: number): void {
   if (!isBlockSize(blockSize)) {
-    throw new ReftarError('INVALID_ARGUMENT', `block size is ${blockSize}, expected a power of two from 512 to 65536`)
+    throw new ReftarError(
+      'INVALID_ARGUMENT',
+      `block size is ${blockSize}, expected a power of two from 512 to 65536`,
+    )
   }
 }

@@ -33,7 +33,10 @@ export function crcDedup(options: CrcDedupOptions = {}): Stage<ArchiveRecord, De
     const length = data.bytes.byteLength
     const size = Math.min(length, blockSize)
     if (length === 0 || length % size !== 0) {
-      throw new ReftarError('INVALID_ARGUMENT', `data has ${length} bytes, expected blocks of ${blockSize} or a part of one`)
+      throw new ReftarError(
+        'INVALID_ARGUMENT',
+        `data has ${length} bytes, expected blocks of ${blockSize} or a part of one`,
+      )
     }
     const count = length / size
     summary.blocks += count

@@ -42,7 +42,15 @@ export function entrySource(
 
   function enter(name: Uint8Array, type: EntryType, metadata: Metadata): Entry {
     const parent = open.at(-1)?.ordinal ?? 0
-    const entry: Entry = { kind: 'entry', ordinal: ++summary.entries, parent, name, type, linked: false, metadata }
+    const entry: Entry = {
+      kind: 'entry',
+      ordinal: ++summary.entries,
+      parent,
+      name,
+      type,
+      linked: false,
+      metadata,
+    }
     if (type === 'directory') open.push({ name, ordinal: entry.ordinal })
     return entry
   }
@@ -55,7 +63,10 @@ export function entrySource(
     for (const name of names.slice(common)) yield enter(name, 'directory', {})
   }
 
-  async function* content(body: NewItem['body'], path: Uint8Array): AsyncGenerator<ArchiveRecord, number, undefined> {
+  async function* content(
+    body: NewItem['body'],
+    path: Uint8Array,
+  ): AsyncGenerator<ArchiveRecord, number, undefined> {
     let size = 0
     for await (const bytes of body ?? []) {
       if (!(bytes instanceof Uint8Array)) {
@@ -75,7 +86,8 @@ export function entrySource(
       const names = splitPath(pathBytes(entry.path))
       const name = names.pop()
       const path = joinPath(name ? [...names, name] : names)
-      if (!name) throw new ReftarError('INVALID_ARGUMENT', 'an entry has an empty path, expected a name', { path })
+      if (!name)
+        throw new ReftarError('INVALID_ARGUMENT', 'an entry has an empty path, expected a name', { path })
       if (body && type !== 'file') {
         throw new ReftarError('INVALID_ARGUMENT', `${quotePath(path)} is a ${type}, and has a body`, { path })
       }

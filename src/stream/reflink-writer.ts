@@ -29,7 +29,10 @@ const REFLINKS: readonly Reflink[] = ['auto', 'exact', 'always', 'never']
 export function reflinkWriter(directory: Path, options: WriteOptions = {}): Sink<WriteSummary> {
   const { reflink = 'auto', onEvent = () => undefined, signal } = options
   if (!REFLINKS.includes(reflink)) {
-    throw new ReftarError('INVALID_ARGUMENT', `reflink is ${String(reflink)}, expected one of ${REFLINKS.join(', ')}`)
+    throw new ReftarError(
+      'INVALID_ARGUMENT',
+      `reflink is ${String(reflink)}, expected one of ${REFLINKS.join(', ')}`,
+    )
   }
   const summary: WriteSummary = {
     entries: 0,

@@ -195,13 +195,15 @@ type StreamCallback = (error?: Error | null) => void
 
 /** Calls back once `work` is done or has failed; a throw inside a streamx hook would hang the stream. */
 function settle(work: (() => void | Promise<void>) | undefined, callback: Callback): void {
+  let result: void | Promise<void>
   try {
-    const result = work?.()
-    if (!result) return callback(null)
-    result.then(() => callback(null), callback)
+    result = work?.()
   } catch (error) {
     callback(error as Error)
+    return
   }
+  if (result) result.then(() => callback(null), callback)
+  else callback(null)
 }
 
 function iterate<T>(items: Items<T>): Iterator<T> | AsyncIterator<T> {
@@ -223,7 +225,10 @@ function watchSource<T extends Writable | Duplex>(stream: T): T {
       ended = true
     })
     source.once('close', () => {
-      if (!ended) stream.destroy(errorOf(source) ?? new ReftarError('PREMATURE_CLOSE', 'the source closed before it ended'))
+      if (!ended)
+        stream.destroy(
+          errorOf(source) ?? new ReftarError('PREMATURE_CLOSE', 'the source closed before it ended'),
+        )
     })
   })
   return stream
@@ -234,14 +239,19 @@ function errorOf(source: NodeJS.ReadableStream): Error | null {
   return errored ?? getStreamError(source as unknown as Readable)
 }
 
-function finish<S extends object, T>(stream: Readable | Writable | Duplex, summary: S, signal?: AbortSignal): T & Live<S> {
+function finish<S extends object, T>(
+  stream: Readable | Writable | Duplex,
+  summary: S,
+  signal?: AbortSignal,
+): T & Live<S> {
   if (signal) {
     const abort = () => stream.destroy(signal.reason as Error)
     if (signal.aborted) abort()
     signal.addEventListener('abort', abort, { once: true })
     stream.on('close', () => signal.removeEventListener('abort', abort))
   }
-  return Object.defineProperty(stream, 'summary', { value: summary, enumerable: true }) as unknown as T & Live<S>
+  return Object.defineProperty(stream, 'summary', { value: summary, enumerable: true }) as unknown as T &
+    Live<S>
 }
 
 /** Keeps a synchronous stretch from starving the event loop. */

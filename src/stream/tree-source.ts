@@ -1,6 +1,6 @@
 import { ReftarError } from '../errors.js'
 import { type Common, type Path, pathBytes, quotePath } from '../event.js'
-import { treeRecords, type TreeSummary } from '../fs/tree-records.js'
+import { type TreeSummary, treeRecords } from '../fs/tree-records.js'
 import type { ArchiveRecord } from '../record.js'
 import { type Origin, origin } from './stage.js'
 
@@ -25,7 +25,10 @@ export interface TreeOptions extends Common {
  * @throws INVALID_ARGUMENT at once for no path, an empty one, one with `..`, and two of the same name; through the
  *   stream SYSTEM_CALL when a path that was given does not exist
  */
-export function treeSource(paths: Iterable<Path>, options: TreeOptions = {}): Origin<ArchiveRecord, TreeSummary> {
+export function treeSource(
+  paths: Iterable<Path>,
+  options: TreeOptions = {},
+): Origin<ArchiveRecord, TreeSummary> {
   const list = Array.from(paths, pathBytes)
   if (list.length === 0) throw new ReftarError('INVALID_ARGUMENT', 'no path, expected at least one')
   const { directory = '.', onEvent = () => undefined, paranoid = false, exclude = [], signal } = options

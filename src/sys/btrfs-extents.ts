@@ -25,7 +25,12 @@ const buffer = Buffer.alloc(KEY + 8 + 64 * 1024)
  *
  * @returns undefined where the tree may not be read
  */
-export function btrfsExtents(fd: number, ino: bigint, offset: number, end: number): BtrfsExtent[] | undefined {
+export function btrfsExtents(
+  fd: number,
+  ino: bigint,
+  offset: number,
+  end: number,
+): BtrfsExtent[] | undefined {
   const extents: BtrfsExtent[] = []
   // An extent that begins before the range may reach into it: the largest has 128 MiB, compressed 128 KiB.
   for (let from = Math.max(0, offset - 128 * 1024); from < end; ) {

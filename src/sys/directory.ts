@@ -73,7 +73,11 @@ const MAX_LINK_TARGET = 65536
 /** readlinkat(2). @throws SYSTEM_CALL */
 export function readlinkat(directory: number, name: Uint8Array): Uint8Array {
   const buffer = Buffer.allocUnsafe(MAX_LINK_TARGET)
-  const length = check(libc().readlinkat(directory, cString(name), buffer, buffer.byteLength), 'readlinkat', name)
+  const length = check(
+    libc().readlinkat(directory, cString(name), buffer, buffer.byteLength),
+    'readlinkat',
+    name,
+  )
   return new Uint8Array(buffer.subarray(0, length))
 }
 

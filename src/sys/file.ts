@@ -3,7 +3,15 @@ import { promisify } from 'node:util'
 import type { Time } from '../record.js'
 import { AT_SYMLINK_NOFOLLOW } from './directory.js'
 import { ENXIO } from './errno.js'
-import { check, cString, errno, fromNodeError, libcFunctions, libcFunctionAsync, systemError } from './koffi.js'
+import {
+  check,
+  cString,
+  errno,
+  fromNodeError,
+  libcFunctionAsync,
+  libcFunctions,
+  systemError,
+} from './koffi.js'
 
 const libc = libcFunctions<{
   lseek(fd: number, offset: number, whence: number): number

@@ -25,10 +25,11 @@ export const S_IFLNK = 0o120000
 export const S_IFIFO = 0o010000
 export const S_IFCHR = 0o020000
 export const S_IFBLK = 0o060000
-export const S_IFSOCK = 0o140000
 
 const STATX_BASIC_STATS = 0x7ff
-const libc = libcFunctions<{ statx(fd: number, path: Buffer, flags: number, mask: number, buffer: Buffer): number }>({
+const libc = libcFunctions<{
+  statx(fd: number, path: Buffer, flags: number, mask: number, buffer: Buffer): number
+}>({
   statx: 'int statx(int fd, const void *path, int flags, uint32_t mask, void *buffer)',
 })
 const buffer = Buffer.alloc(256)
@@ -36,11 +37,6 @@ const buffer = Buffer.alloc(256)
 /** statx(2) of a name in a directory, not following it. @throws SYSTEM_CALL */
 export function statAt(directory: number, name: Uint8Array): Status {
   return statx(directory, name, AT_SYMLINK_NOFOLLOW)
-}
-
-/** statx(2) of what a path leads to. @throws SYSTEM_CALL */
-export function statPath(directory: number, path: Uint8Array): Status {
-  return statx(directory, path, 0)
 }
 
 /** statx(2) of an open descriptor. @throws SYSTEM_CALL */
@@ -59,7 +55,12 @@ export function isSameFile(a: Status, b: Status): boolean {
 
 /** The one definition of *unchanged*: device, inode, size, modification and change time. */
 export function isUnchanged(a: Status, b: Status): boolean {
-  return isSameFile(a, b) && a.size === b.size && sameTime(a.modified, b.modified) && sameTime(a.changed, b.changed)
+  return (
+    isSameFile(a, b) &&
+    a.size === b.size &&
+    sameTime(a.modified, b.modified) &&
+    sameTime(a.changed, b.changed)
+  )
 }
 
 export function sameTime(a: Time, b: Time): boolean {
