@@ -2,6 +2,7 @@ import { createRequire as requireFrom } from 'node:module'
 import { getSystemErrorMap } from 'node:util'
 import type koffiModule from 'koffi'
 import { ReftarError } from '../errors.js'
+import { EOPNOTSUPP } from './errno.js'
 
 type Koffi = typeof koffiModule
 
@@ -55,6 +56,7 @@ export function errno(): number {
 
 /** As the kernel names it, ENOSPC for 28. */
 export function errnoName(number: number): string {
+  if (number === EOPNOTSUPP) return 'EOPNOTSUPP' // libuv knows it by its other name
   return getSystemErrorMap().get(-number)?.[0] ?? `errno ${number}`
 }
 
