@@ -1,6 +1,7 @@
 import { ReftarError } from '../errors.js'
 import type { Data, Extent, Missing } from '../record.js'
 import { readAt, readAtAsync, seekData, seekHole } from '../sys/file.js'
+import { statFd } from '../sys/status.js'
 import type { FileSharing, PlannedRange } from './sharing.js'
 
 /** Bytes of one read of a large file. */
@@ -33,12 +34,14 @@ export async function* fileExtents(
   const planned = sharing.ranges()
   let plan = planned.next().value as PlannedRange | undefined
   for (let at = 0; at < size; ) {
-    const start = Math.min(size, seekData(fd, at) ?? size)
+    const found = seekData(fd, at)
+    // No data after here: a hole, or a file that has become shorter.
+    const start = Math.min(size, found ?? statFd(fd).size)
     if (start > at) {
       tally.holeBytes += start - at
       yield { kind: 'hole', length: start - at, preallocated: false }
     }
-    if (start === size) return
+    if (found === undefined || start === size) return
     const end = Math.min(size, seekHole(fd, start) ?? size)
     for (at = start; at < end; ) {
       while (plan && plan.offset + plan.length <= at) plan = planned.next().value as PlannedRange | undefined

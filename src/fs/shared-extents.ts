@@ -45,20 +45,24 @@ const SAYS_NOTHING =
 const MAX_COMPRESSED = 128 * 1024
 const SECTOR = 4096
 
-const known = new Map<number, Storage>()
 /** Filesystems that have no FIEMAP. */
-const unmapped = new Set<Storage>()
+const unmapped = new WeakSet<Storage>()
 
-/** Which storage an open file lies on. Subvolumes of one btrfs are one. @throws SYSTEM_CALL */
-export function storageOf(fd: number, { dev }: Status): Storage {
-  let storage = known.get(dev)
-  if (!storage) {
-    const { type } = filesystemOf(fd)
-    const btrfs = type === BTRFS ? btrfsId(fd) : undefined
-    storage = { id: btrfs ?? `dev ${dev}`, type, proves: type === BTRFS || type === XFS }
-    known.set(dev, storage)
+/** The storages of one run: after it, a device number may come to mean another. */
+export class Storages {
+  readonly #known = new Map<number, Storage>()
+
+  /** Which storage an open file lies on. Subvolumes of one btrfs are one. @throws SYSTEM_CALL */
+  of(fd: number, { dev }: Status): Storage {
+    let storage = this.#known.get(dev)
+    if (!storage) {
+      const { type } = filesystemOf(fd)
+      const btrfs = type === BTRFS ? btrfsId(fd) : undefined
+      storage = { id: btrfs ?? `dev ${dev}`, type, proves: type === BTRFS || type === XFS }
+      this.#known.set(dev, storage)
+    }
+    return storage
   }
-  return storage
 }
 
 /**
@@ -69,7 +73,7 @@ export function storageOf(fd: number, { dev }: Status): Storage {
  */
 export function sharedExtents(
   fd: number,
-  status: Status,
+  status: Pick<Status, 'ino'>,
   storage: Storage,
   offset: number,
   end: number,
@@ -110,7 +114,7 @@ function pushEncoded(
   extents: SharedExtent[],
   rows: readonly FiemapRow[],
   fd: number,
-  status: Status,
+  status: Pick<Status, 'ino'>,
   storage: Storage,
   offset: number,
   end: number,

@@ -4,24 +4,15 @@ import { openat } from '../sys/directory.js'
 import { close, readAt } from '../sys/file.js'
 import { isUnchanged, type Status, statFd } from '../sys/status.js'
 import type { Directory, DirectoryTree } from './directory-tree.js'
-import { type SharedExtent, type Storage, sharedExtents, storageOf } from './shared-extents.js'
+import { PagedStore } from './paged-store.js'
+import { type SeenFile, SeenFiles } from './seen-files.js'
+import { type SharedExtent, type Storage, Storages, sharedExtents } from './shared-extents.js'
 import { type Overlap, SharedMap } from './shared-map.js'
-
-/** A file whose shared data was archived, and how to find it again. */
-interface SeenFile {
-  readonly directory: Directory
-  readonly name: Uint8Array
-  readonly status: Status
-  /** False when its change time is too young to show a later change: before Linux 6.13 the clock of files ticks slowly. */
-  readonly settled: boolean
-  /** Set when it turned out to have changed while it was read. */
-  changed: boolean
-}
 
 /** A range of the file in hand that lies where a range of an earlier file lay. */
 interface Candidate {
   readonly extent: SharedExtent
-  readonly overlap: Overlap<SeenFile>
+  readonly overlap: Overlap
 }
 
 /** A range of a file, in bytes of that file; contiguous and in order they cover its shared storage. */
@@ -36,6 +27,8 @@ export interface PlannedRange {
 export const OPEN_FILE = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
 
 const COMPARE = 1024 * 1024
+const DEFAULT_MEMORY = 64 * 1024 * 1024
+const NO_FILE = -1
 /** The longest tick of the clock of file times, in nanoseconds: CONFIG_HZ=100. */
 const TICK = 10_000_000
 
@@ -45,15 +38,30 @@ const TICK = 10_000_000
  */
 export class Sharing {
   readonly #tree: DirectoryTree
-  readonly #map = new SharedMap<SeenFile>()
+  readonly #store: PagedStore
+  readonly #map: SharedMap
+  readonly #files: SeenFiles
+  /** Numbers of files that nothing may refer to. */
+  readonly #untrusted = new Set<number>()
+  readonly #storages = new Storages()
   readonly #paranoid: boolean
   /** Bytes read to compare files, where addresses prove nothing. */
   bytesCompared = 0
 
-  /** @param paranoid - compare the bytes of every pair of shared ranges, whatever their addresses say */
-  constructor(tree: DirectoryTree, paranoid: boolean) {
+  /**
+   * @param paranoid - compare the bytes of every pair of shared ranges, whatever their addresses say
+   * @param memory - what it may keep in memory, in bytes; the rest goes to a temporary file
+   */
+  constructor(tree: DirectoryTree, paranoid: boolean, memory = DEFAULT_MEMORY) {
     this.#tree = tree
     this.#paranoid = paranoid
+    this.#store = new PagedStore(memory)
+    this.#map = new SharedMap(this.#store)
+    this.#files = new SeenFiles(this.#store)
+  }
+
+  close(): void {
+    this.#store.close()
   }
 
   /**
@@ -63,18 +71,19 @@ export class Sharing {
    * @throws SYSTEM_CALL
    */
   examine(fd: number, status: Status, directory: Directory, name: Uint8Array): FileSharing {
-    const storage = storageOf(fd, status)
+    const storage = this.#storages.of(fd, status)
     const extents = sharedExtents(fd, status, storage, 0, status.size)
     const mapped = statFd(fd)
-    const file: SeenFile = { directory, name, status: mapped, settled: isSettled(mapped), changed: false }
+    const file = extents.length > 0 ? this.#files.add({ directory, name, status: mapped }) : NO_FILE
+    if (!isSettled(mapped)) this.#untrusted.add(file)
     const proven = this.#prove(fd, storage, extents)
-    return new FileSharing(this.#map, file, extents, proven)
+    return new FileSharing(this.#map, mapped, file, extents, proven, () => this.#untrusted.add(file))
   }
 
   /** Earlier ranges that were found to be still the same storage. */
-  #prove(fd: number, storage: Storage, extents: readonly SharedExtent[]): ReadonlySet<SeenFile> {
-    const proven = new Set<SeenFile>()
-    const candidates = new Map<SeenFile, Candidate[]>()
+  #prove(fd: number, storage: Storage, extents: readonly SharedExtent[]): ReadonlySet<number> {
+    const proven = new Set<number>()
+    const candidates = new Map<number, Candidate[]>()
     for (const extent of extents) {
       for (const overlap of this.#map.find(extent.space, extent.position, extent.length)) {
         const { file } = overlap.sighting
@@ -84,7 +93,8 @@ export class Sharing {
       }
     }
     for (const [file, list] of candidates) {
-      if (file.settled && !file.changed && this.#isStillThere(file, storage, list, fd)) proven.add(file)
+      if (!this.#untrusted.has(file) && this.#isStillThere(this.#files.get(file), storage, list, fd))
+        proven.add(file)
     }
     return proven
   }
@@ -103,6 +113,8 @@ export class Sharing {
       return false
     }
     try {
+      // Whatever took its name may not be a file at all, and only files have a map.
+      if (!isUnchanged(statFd(seen), file.status)) return false
       const now = new Coverage(sharedExtents(seen, file.status, storage, start, end))
       if (!isUnchanged(statFd(seen), file.status)) return false
       return candidates.every(({ extent, overlap }) => {
@@ -130,26 +142,29 @@ export class Sharing {
 
 /** The sharing of one file, while it is read. */
 export class FileSharing {
-  readonly #map: SharedMap<SeenFile>
-  readonly #file: SeenFile
+  /** As it was after the file was mapped: what it is compared with once it was read. */
+  readonly status: Status
+  /** To be called when the file changed while it was read: nothing may refer to it. */
+  readonly changed: () => void
+  readonly #map: SharedMap
+  readonly #file: number
   readonly #extents: readonly SharedExtent[]
-  readonly #proven: ReadonlySet<SeenFile>
+  readonly #proven: ReadonlySet<number>
 
   constructor(
-    map: SharedMap<SeenFile>,
-    file: SeenFile,
+    map: SharedMap,
+    status: Status,
+    file: number,
     extents: readonly SharedExtent[],
-    proven: ReadonlySet<SeenFile>,
+    proven: ReadonlySet<number>,
+    changed: () => void,
   ) {
+    this.status = status
+    this.changed = changed
     this.#map = map
     this.#file = file
     this.#extents = extents
     this.#proven = proven
-  }
-
-  /** As it was after the file was mapped: what it is compared with once it was read. */
-  get status(): Status {
-    return this.#file.status
   }
 
   /** The shared ranges in order; each is looked up only when it is asked for, so a file may share with itself. */
@@ -179,11 +194,6 @@ export class FileSharing {
   archived({ extent }: PlannedRange, offset: number, length: number, address: number): void {
     const position = extent.position + offset - extent.offset
     this.#map.insert(extent.space, position, length, { file: this.#file, offset, address })
-  }
-
-  /** The file changed while it was read: nothing may refer to it. */
-  changed(): void {
-    this.#file.changed = true
   }
 }
 

@@ -100,6 +100,7 @@ class TreeWalk {
         }
       }
     } finally {
+      this.#sharing.close()
       this.#tree.close()
     }
   }

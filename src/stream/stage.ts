@@ -44,11 +44,16 @@ const LONGEST_STRETCH = 8
 
 const flow = { highWaterMark: HIGH_WATER_MARK, byteLength: weigh }
 
-/** A stream that makes its items itself, by a generator that is asked for one after the other. */
+/**
+ * A stream that makes its items itself, by a generator that is asked for one after the other.
+ *
+ * @param interrupt - called when the stream is destroyed: may end what the generator waits for
+ */
 export function origin<T, S extends object>(
   summary: S,
   items: () => AsyncGenerator<T, void, undefined>,
   signal?: AbortSignal,
+  interrupt: () => void = () => undefined,
 ): Origin<T, S> {
   const iterator = items()
   const turn = new Turn()
@@ -61,6 +66,7 @@ export function origin<T, S extends object>(
         stream.push(done ? null : value)
       }, callback)
     },
+    predestroy: interrupt,
     destroy(callback: Callback) {
       settle(async () => void (await iterator.return()), callback)
     },
@@ -74,23 +80,16 @@ export function stage<In, Out, S extends object>(
   hooks: StageHooks<In, Out>,
   signal?: AbortSignal,
 ): Stage<Out, S> {
-  let resume: (() => void) | undefined
-  const wake = () => {
-    const waiting = resume
-    resume = undefined
-    waiting?.()
-  }
+  const turn = new Turn()
+  const reader = new Gate()
   const pump = async (iterator: Iterator<Out> | AsyncIterator<Out>) => {
     try {
       for (;;) {
+        if (turn.isDue) await turn.yield()
         const step = iterator.next()
         const { value, done } = step instanceof Promise ? await step : step
         if (done) return
-        if (!stream.push(value) && !stream.destroying) {
-          await new Promise<void>(resolve => {
-            resume = resolve
-          })
-        }
+        if (!stream.push(value) && !stream.destroying) await reader.opened()
         if (stream.destroying) return
       }
     } finally {
@@ -107,17 +106,22 @@ export function stage<In, Out, S extends object>(
         stream.push(null)
       }, callback),
     read(callback: Callback) {
-      wake()
+      reader.open()
       callback(null)
     },
-    predestroy: wake,
+    predestroy: () => reader.open(),
     destroy: (callback: Callback) => settle(hooks.close, callback),
   } as object)
   return finish(watchSource(stream), summary, signal)
 }
 
 /** A stream that ends here. */
-export function sink<In, S extends object>(summary: S, hooks: SinkHooks<In>, signal?: AbortSignal): Sink<S> {
+export function sink<In, S extends object>(
+  summary: S,
+  hooks: SinkHooks<In>,
+  signal?: AbortSignal,
+  interrupt: () => void = () => undefined,
+): Sink<S> {
   const turn = new Turn()
   const stream = new Writable({
     ...flow,
@@ -126,6 +130,7 @@ export function sink<In, S extends object>(summary: S, hooks: SinkHooks<In>, sig
       settle(() => (turn.isDue ? turn.yield().then(() => hooks.write(input)) : hooks.write(input)), callback)
     },
     final: (callback: Callback) => settle(hooks.final, callback),
+    predestroy: interrupt,
     destroy: (callback: Callback) => settle(hooks.close, callback),
   } as object)
   return finish(watchSource(stream), summary, signal)
@@ -138,57 +143,63 @@ export function composeSink<S extends object>(
   signal?: AbortSignal,
 ): Sink<S> {
   const first = stages[0] as unknown as Writable
-  let settled: Promise<void> | undefined
-  const run = () => {
-    settled ??= new Promise<void>((resolve, reject) => {
-      connect(stages, error => (error ? reject(error) : resolve()))
-    })
-    settled.catch(error => composed.destroy(error))
-    return settled
-  }
+  const room = new Gate()
+  first.on('drain', () => room.open())
+  let finished: Promise<void> | undefined
   const composed = sink<unknown, S>(
     summary,
     {
-      open: async () => void run(),
-      write(input) {
-        if (first.write(input)) return
-        return Promise.race([new Promise<void>(resolve => first.once('drain', () => resolve())), run()])
+      async open() {
+        finished = connect(stages)
+        finished.catch(error => composed.destroy(error))
       },
-      final: () => {
+      write: input => (first.write(input) ? undefined : room.opened()),
+      final() {
         first.end(undefined)
-        return run()
+        return finished ?? Promise.resolve()
       },
-      async close() {
-        first.destroy()
-        await run().catch(() => undefined)
-      },
+      close: () => finished?.catch(() => undefined),
     },
     signal,
+    () => {
+      destroy(stages)
+      room.open()
+    },
   )
   return composed
 }
 
-/** Several stages that begin with an origin, as one origin. */
+/** Several stages that begin with an origin, as one origin; it closes after the last of them. */
 export function composeOrigin<T, S extends object>(
   stages: readonly [NodeJS.ReadableStream, ...NodeJS.ReadWriteStream[]],
   summary: S,
   signal?: AbortSignal,
 ): Origin<T, S> {
   const last = stages[stages.length - 1] as unknown as AsyncIterable<T>
+  const closed = Promise.all(stages.map(stage => new Promise(resolve => stage.once('close', resolve))))
   async function* items() {
-    connect(stages)
-    yield* last
+    connect(stages).catch(() => undefined)
+    try {
+      yield* last
+    } finally {
+      await closed
+    }
   }
-  return origin(summary, items, signal)
+  return origin(summary, items, signal, () => destroy(stages))
 }
 
-function connect(stages: readonly unknown[], done?: StreamCallback): void {
-  if (done) untypedPipeline(stages, done)
-  else untypedPipeline(stages)
+function destroy(stages: readonly unknown[]): void {
+  for (const stage of stages) (stage as Live<unknown>).destroy()
+}
+
+function connect(stages: readonly unknown[]): Promise<void> {
+  return new Promise((resolve, reject) => {
+    untypedPipeline(stages, error => (error ? reject(error) : resolve()))
+  })
 }
 
 // streamx types its pipeline for its own classes only, though it takes any stream.
-const untypedPipeline = pipeline as unknown as (streams: readonly unknown[], done?: StreamCallback) => void
+const untypedPipeline = pipeline as unknown as (streams: readonly unknown[], done: StreamCallback) => void
 
 type Callback = (error: Error | null) => void
 type StreamCallback = (error?: Error | null) => void
@@ -252,6 +263,22 @@ function finish<S extends object, T>(
   }
   return Object.defineProperty(stream, 'summary', { value: summary, enumerable: true }) as unknown as T &
     Live<S>
+}
+
+/** Where one waits until another goes on. */
+class Gate {
+  #resolve: (() => void) | undefined
+
+  opened(): Promise<void> {
+    return new Promise(resolve => {
+      this.#resolve = resolve
+    })
+  }
+
+  open(): void {
+    this.#resolve?.()
+    this.#resolve = undefined
+  }
 }
 
 /** Keeps a synchronous stretch from starving the event loop. */

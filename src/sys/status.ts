@@ -48,13 +48,16 @@ export function typeOf(status: Status): number {
   return status.mode & S_IFMT
 }
 
+/** Which file it is, and what changes with its content. */
+export type Identity = Pick<Status, 'dev' | 'ino' | 'size' | 'modified' | 'changed'>
+
 /** The same file: device and inode number agree. */
-export function isSameFile(a: Status, b: Status): boolean {
+export function isSameFile(a: Pick<Status, 'dev' | 'ino'>, b: Pick<Status, 'dev' | 'ino'>): boolean {
   return a.dev === b.dev && a.ino === b.ino
 }
 
 /** The one definition of *unchanged*: device, inode, size, modification and change time. */
-export function isUnchanged(a: Status, b: Status): boolean {
+export function isUnchanged(a: Identity, b: Identity): boolean {
   return (
     isSameFile(a, b) &&
     a.size === b.size &&
