@@ -140,7 +140,7 @@ function makeSparse(target: string, seed: string): void {
   const size = TIB + 1357
   const pieces = [
     { position: 0, length: 3 * BLOCK },
-    { position: TIB / 2, length: 100_001 },
+    { position: TIB / 2, length: 40_001 },
     { position: TIB / 2 + GIB + 777, length: BLOCK },
     { position: size - tail, length: tail },
   ]

@@ -3,6 +3,7 @@ import packageJson from '../package.json' with { type: 'json' }
 import { runCreate } from './cli/create.js'
 import { runExtract } from './cli/extract.js'
 import { runList } from './cli/list.js'
+import { escapeText } from './cli/output.js'
 import { FATAL } from './cli/run.js'
 import { ReftarError } from './errors.js'
 
@@ -10,8 +11,11 @@ const program = new Command('reftar')
   .description('archives that keep shared storage shared')
   .version(packageJson.version)
   .exitOverride()
-  .configureOutput({ outputError: (text, write) => write(`reftar: ${text.replace(/^error: /, '')}`) })
-  .showHelpAfterError("(try 'reftar --help')")
+  .configureOutput({
+    outputError: (text, write) => write(`reftar: ${escapeText(text.replace(/^error: |\n$/g, ''))}\n`),
+  })
+  .showSuggestionAfterError(false)
+  .showHelpAfterError("reftar: try 'reftar --help'")
 
 const file = () => new Option('-f, --file <file>', "the archive; '-' for stdin or stdout").default('-')
 const verbose = () => new Option('-v, --verbose', 'name the entries').default(false)
@@ -57,6 +61,7 @@ function wholeNumber(text: string): number {
 }
 
 try {
+  if (process.argv.length <= 2) program.error('error: no command, expected one')
   await program.parseAsync()
 } catch (error) {
   if (error instanceof CommanderError) {

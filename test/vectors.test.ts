@@ -22,6 +22,8 @@ interface Expected extends EncoderOptions {
   readonly records: readonly object[]
 }
 
+t.setTimeout(120_000)
+
 /** Up to this size every way to cut an archive in two is tried, above it some. */
 const EVERY_SPLIT = 16 * 1024
 

@@ -5,6 +5,7 @@ import { setTimeout } from 'node:timers/promises'
 import { isatty } from 'node:tty'
 import { promisify } from 'node:util'
 import { ReftarError } from '../errors.js'
+import { pathBytes, quotePath } from '../event.js'
 
 /** Where the archive of a command is. */
 
@@ -15,6 +16,7 @@ const BUFFERED = 4 * 1024 * 1024
 /** Milliseconds until a full non-blocking pipe is tried again. */
 const RETRY = 2
 
+const open = promisify(fs.open)
 const write = promisify(fs.write)
 
 export interface ArchiveOutput {
@@ -31,34 +33,50 @@ export function isStandard(file: string): boolean {
   return file === STANDARD
 }
 
-/** @throws INVALID_ARGUMENT for a terminal, and the errors of open(2) */
-export async function openInput(file: string): Promise<Readable> {
-  if (!isStandard(file)) {
-    const handle = await fs.promises.open(file)
-    return handle.createReadStream({ highWaterMark: READ })
+/** @throws INVALID_ARGUMENT for a terminal or a directory, and the errors of open(2) */
+export async function openInput(file: string, signal: AbortSignal): Promise<Readable> {
+  if (isStandard(file)) {
+    if (isatty(0)) throw terminal('read from')
+    return process.stdin
   }
-  if (isatty(0)) {
-    throw new ReftarError(
-      'INVALID_ARGUMENT',
-      'an archive is not read from a terminal: name a file with -f, or use a pipe',
-    )
-  }
-  return process.stdin
+  const handle = await unlessAborted(fs.promises.open(file), signal)
+  if ((await handle.stat()).isDirectory()) throw directory(file)
+  return handle.createReadStream({ highWaterMark: READ })
 }
 
-/** @throws INVALID_ARGUMENT for a terminal, and the errors of open(2) */
-export async function openOutput(file: string): Promise<ArchiveOutput> {
-  return isStandard(file) ? standardOutput() : stagedOutput(file)
+/** @throws INVALID_ARGUMENT for a terminal or a directory, and the errors of open(2) */
+export async function openOutput(file: string, signal: AbortSignal): Promise<ArchiveOutput> {
+  if (isStandard(file)) return directOutput(1)
+  const found = fs.statSync(file, { bigint: true, throwIfNoEntry: false })
+  if (found?.isDirectory()) throw directory(file)
+  if (!found) return stagedOutput(file, 0o666)
+  if (found.isFile()) return stagedOutput(fs.realpathSync(file), Number(found.mode) & 0o777, found)
+  return directOutput(await unlessAborted(open(file, 'w'), signal))
 }
 
-async function standardOutput(): Promise<ArchiveOutput> {
-  const fd = 1
-  if (isatty(fd)) {
-    throw new ReftarError(
-      'INVALID_ARGUMENT',
-      'an archive is not written to a terminal: name a file with -f, or use a pipe',
-    )
-  }
+/** Opening a FIFO waits for its other end; an interruption must not. */
+function unlessAborted<T>(opening: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    signal.addEventListener('abort', () => reject(signal.reason), { once: true })
+    opening.then(resolve, reject)
+  })
+}
+
+function terminal(use: string): ReftarError {
+  const message = `an archive is not ${use} a terminal: name a file with -f, or use a pipe`
+  return new ReftarError('INVALID_ARGUMENT', message)
+}
+
+function directory(file: string): ReftarError {
+  return new ReftarError(
+    'INVALID_ARGUMENT',
+    `${quotePath(pathBytes(file))} is a directory, expected an archive`,
+  )
+}
+
+/** Written as it is: a pipe, a device, or a file that the shell opened. */
+async function directOutput(fd: number): Promise<ArchiveOutput> {
+  if (isatty(fd)) throw terminal('written to')
   const status = fs.fstatSync(fd, { bigint: true })
   if (status.isFIFO()) {
     const { setPipeSize } = await import('../sys/file.js')
@@ -100,11 +118,10 @@ async function writeAll(fd: number, bytes: Uint8Array): Promise<void> {
 }
 
 /** Written under another name in the same directory, so that the archive appears only when it is complete. */
-function stagedOutput(file: string): ArchiveOutput {
-  const staged = path.join(path.dirname(file), `.${path.basename(file)}.${process.pid}.reftar-part`)
-  const fd = fs.openSync(staged, 'wx', 0o600)
-  const replaced = fs.statSync(file, { bigint: true, throwIfNoEntry: false })
-  const exclude = [fs.fstatSync(fd, { bigint: true }), ...(replaced?.isFile() ? [replaced] : [])]
+function stagedOutput(file: string, mode: number, replaced?: fs.BigIntStats): ArchiveOutput {
+  const staged = path.join(path.dirname(file), `.reftar-part-${process.pid}-${Date.now()}`)
+  const fd = openStaged(staged, file, mode)
+  const exclude = [fs.fstatSync(fd, { bigint: true }), ...(replaced ? [replaced] : [])]
   return {
     stream: fs.createWriteStream('', { fd }),
     exclude,
@@ -114,5 +131,14 @@ function stagedOutput(file: string): ArchiveOutput {
     abandon() {
       fs.rmSync(staged, { force: true })
     },
+  }
+}
+
+/** An error names the file that was asked for. */
+function openStaged(staged: string, file: string, mode: number): number {
+  try {
+    return fs.openSync(staged, 'wx', mode)
+  } catch (error) {
+    throw Object.assign(error as NodeJS.ErrnoException, { path: file })
   }
 }

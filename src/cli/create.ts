@@ -17,7 +17,7 @@ export async function runCreate(paths: readonly string[], command: CreateCommand
   const { file, directory, blockSize, paranoid } = command
   const output = new Output({ ...command, stdoutIsTaken: isStandard(file) })
   await run(output, async signal => {
-    const archive = await openOutput(file)
+    const archive = await openOutput(file, signal)
     try {
       const { exclude } = archive
       const source = create(paths, { directory, blockSize, paranoid, exclude, onEvent: output.event })

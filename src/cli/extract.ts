@@ -18,7 +18,7 @@ export async function runExtract(command: ExtractCommand): Promise<void> {
   const output = new Output({ ...command, stdoutIsTaken: false })
   await run(output, async signal => {
     const target = extract(directory, { reflink, onEvent: output.event })
-    await pipeline(await openInput(file), target, { signal })
+    await pipeline(await openInput(file, signal), target, { signal })
     const { summary } = target
     if (!command.json) {
       const { entries, logicalBytes, clonedBytes, copiedBytes, copyReasons } = summary.target

@@ -18,7 +18,7 @@ export async function runList(command: ListCommand): Promise<void> {
     const entries = list()
     let changed = 0
     await pipeline(
-      await openInput(file),
+      await openInput(file, signal),
       entries,
       async (source: AsyncIterable<ListedEntry>) => {
         for await (const listed of source) {

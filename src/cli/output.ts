@@ -1,5 +1,6 @@
 import { ReftarError } from '../errors.js'
-import { quotePath, type ReftarEvent } from '../event.js'
+import { pathBytes, quotePath, type ReftarEvent } from '../event.js'
+import { fromNodeError } from '../sys/koffi.js'
 
 /**
  * What the command says. Messages go to stderr with `reftar: ` in front; names go to stdout, or to stderr while stdout
@@ -21,6 +22,7 @@ export class Output {
   readonly verbose: boolean
   readonly #stream: NodeJS.WriteStream
   #lines = ''
+  #failure: Error | undefined
 
   constructor({ json, verbose, stdoutIsTaken }: OutputOptions) {
     this.json = json
@@ -30,7 +32,19 @@ export class Output {
 
   /** Calls back when nobody reads what is said. */
   onError(report: (error: Error) => void): void {
-    for (const stream of new Set([this.#stream, process.stderr])) stream.on('error', report)
+    for (const stream of new Set([this.#stream, process.stderr])) {
+      stream.on('error', error => {
+        this.#failure ??= error
+        report(error)
+      })
+    }
+  }
+
+  /** Resolves once everything that was said is taken. @throws what {@link Output.onError} reported */
+  async end(): Promise<void> {
+    this.flush()
+    await new Promise<void>(resolve => this.#stream.write('', () => resolve()))
+    if (this.#failure) throw this.#failure
   }
 
   /** For `onEvent` of every stage. */
@@ -56,7 +70,8 @@ export class Output {
   /** A line of JSON; `path` is given as text, and in Base64 too where it is not UTF-8. */
   object({ path, ...fields }: Fields): void {
     const { type, ...rest } = fields
-    this.line(JSON.stringify({ type, ...(path && pathFields(path)), ...rest }))
+    const json = JSON.stringify({ type, ...(path && pathFields(path)), ...rest })
+    this.line(json.replace(UNPRINTABLE, escapeUnits))
   }
 
   /** A message for people. */
@@ -78,18 +93,24 @@ export class Output {
   }
 }
 
-function describe(error: unknown) {
+function describe(thrown: unknown) {
+  const error = fromNodeError(thrown)
   if (!(error instanceof ReftarError)) {
-    const { code = 'SYSTEM_CALL', message = String(error) } = error as NodeJS.ErrnoException
-    return { code, path: undefined, offset: undefined, message }
+    return { code: 'SYSTEM_CALL', path: undefined, offset: undefined, message: escapeText(String(error)) }
   }
-  const { code, path, offset, message } = error
+  const { code, path = pathFrom(thrown), offset, message } = error
   const isNamed = path === undefined || path.byteLength === 0 || message.includes(quotePath(path))
   return { code, path, offset, message: isNamed ? message : `${quotePath(path)}: ${message}` }
 }
 
+/** The file that an error of node:fs names. */
+function pathFrom(error: unknown): Uint8Array | undefined {
+  const { path } = error as NodeJS.ErrnoException
+  return path === undefined ? undefined : pathBytes(path)
+}
+
 function pathFields(path: Uint8Array): { path: string; pathBase64?: string } {
-  const text = new TextDecoder().decode(path)
+  const text = new TextDecoder('utf-8', { ignoreBOM: true }).decode(path)
   const isText = Buffer.from(text).equals(path)
   return isText ? { path: text } : { path: text, pathBase64: Buffer.from(path).toString('base64') }
 }
@@ -97,6 +118,20 @@ function pathFields(path: Uint8Array): { path: string; pathBase64?: string } {
 /** As {@link quotePath}, without the quotes. */
 export function escapePath(path: Uint8Array): string {
   return path.byteLength === 0 ? '.' : quotePath(path).slice(1, -1).replaceAll("\\'", "'")
+}
+
+/** What a terminal would obey, and JSON leaves as it is. */
+const UNPRINTABLE = /[\p{C}\p{Zl}\p{Zp}]/gu
+
+/** A text of one line, with every character that is not printable escaped. */
+export function escapeText(text: string): string {
+  return text.replace(UNPRINTABLE, character => escapePath(pathBytes(character)))
+}
+
+function escapeUnits(character: string): string {
+  return Array.from({ length: character.length }, (_, i) => {
+    return `\\u${character.charCodeAt(i).toString(16).padStart(4, '0')}`
+  }).join('')
 }
 
 /** A number of bytes for people. */

@@ -29,10 +29,11 @@ export async function run(
   try {
     const { status, summary } = await work(controller.signal)
     if (output.json) output.object({ type: 'summary', status, ...summary })
+    await output.end()
     process.exitCode = status
   } catch (error) {
     process.exitCode = FATAL
-    if (!received) output.error(error)
+    if (!received) output.error(controller.signal.aborted ? controller.signal.reason : error)
     if (output.json) output.object({ type: 'summary', status: FATAL })
   }
   output.flush()

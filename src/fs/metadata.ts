@@ -1,6 +1,13 @@
 import type { Entry, EntryType, Metadata, Owner } from '../record.js'
 import { readlinkat } from '../sys/directory.js'
-import { changeMode, changeOwner, changeOwnerAt, setModified, setModifiedAt } from '../sys/file.js'
+import {
+  changeMode,
+  changeModeAt,
+  changeOwner,
+  changeOwnerAt,
+  setModified,
+  setModifiedAt,
+} from '../sys/file.js'
 import { groupId, groupName, userId, userName } from '../sys/owners.js'
 import { S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFREG, type Status, typeOf } from '../sys/status.js'
 
@@ -43,26 +50,30 @@ function captureOwner({ uid, gid }: Status): Owner {
 
 /** Sets owner, mode and times through an open descriptor, in the order that keeps them. @throws SYSTEM_CALL */
 export function applyMetadata(fd: number, status: Status, metadata: Metadata): void {
-  const { mode, modified } = metadata
   const owned = applyOwner(status, metadata, (uid, gid) => changeOwner(fd, uid, gid))
-  if (mode !== undefined) {
-    const wanted = owned ? mode : mode & ~SET_ID
-    // A write or a new owner takes setuid and setgid away, so the mode that was seen before holds only without them.
-    if (wanted & SET_ID || status.mode & SET_ID || (status.mode & PERMISSIONS) !== wanted)
-      changeMode(fd, wanted)
-  }
-  if (modified) setModified(fd, modified)
+  applyMode(status, metadata, owned, mode => changeMode(fd, mode))
+  if (metadata.modified) setModified(fd, metadata.modified)
 }
 
-/** Sets owner and times of what cannot be opened: a symbolic link, a device, a FIFO. @throws SYSTEM_CALL */
+/** As {@link applyMetadata}, of what cannot be opened: a symbolic link, a device, a FIFO. @throws SYSTEM_CALL */
 export function applyMetadataAt(
   directory: number,
   name: Uint8Array,
   status: Status,
   metadata: Metadata,
 ): void {
-  applyOwner(status, metadata, (uid, gid) => changeOwnerAt(directory, name, uid, gid))
+  const owned = applyOwner(status, metadata, (uid, gid) => changeOwnerAt(directory, name, uid, gid))
+  if (typeOf(status) !== S_IFLNK) {
+    applyMode(status, metadata, owned, mode => changeModeAt(directory, name, mode))
+  }
   if (metadata.modified) setModifiedAt(directory, name, metadata.modified)
+}
+
+function applyMode(status: Status, { mode }: Metadata, owned: boolean, change: (mode: number) => void): void {
+  if (mode === undefined) return
+  const wanted = owned ? mode : mode & ~SET_ID
+  // A write or a new owner takes setuid and setgid away, so the mode that was seen before holds only without them.
+  if (wanted & SET_ID || status.mode & SET_ID || (status.mode & PERMISSIONS) !== wanted) change(wanted)
 }
 
 /** Only root gives files away; what others extract is their own. Returns whether the owner is as it was stored. */

@@ -15,6 +15,7 @@ import {
 
 const libc = libcFunctions<{
   lseek(fd: number, offset: number, whence: number): number
+  fchmodat(fd: number, path: Buffer, mode: number, flags: number): number
   fchownat(fd: number, path: Buffer, uid: number, gid: number, flags: number): number
   futimens(fd: number, times: Buffer): number
   utimensat(fd: number, path: Buffer, times: Buffer, flags: number): number
@@ -23,6 +24,7 @@ const libc = libcFunctions<{
   fcntl(fd: number, command: number, type: string, value: number): number
 }>({
   lseek: 'int64_t lseek(int fd, int64_t offset, int whence)',
+  fchmodat: 'int fchmodat(int fd, const void *path, uint32_t mode, int flags)',
   fchownat: 'int fchownat(int fd, const void *path, uint32_t uid, uint32_t gid, int flags)',
   futimens: 'int futimens(int fd, const void *times)',
   utimensat: 'int utimensat(int fd, const void *path, const void *times, int flags)',
@@ -119,6 +121,11 @@ export function close(fd: number): void {
 /** fchmod(2): permission bits with setuid, setgid and sticky. @throws SYSTEM_CALL */
 export function changeMode(fd: number, mode: number): void {
   call(() => fs.fchmodSync(fd, mode))
+}
+
+/** fchmodat(3), not following the name. @throws SYSTEM_CALL */
+export function changeModeAt(directory: number, name: Uint8Array, mode: number): void {
+  check(libc().fchmodat(directory, cString(name), mode, AT_SYMLINK_NOFOLLOW), 'fchmodat', name)
 }
 
 /** fchownat(2), not following the name. @throws SYSTEM_CALL */
