@@ -26,7 +26,9 @@ import {
 process.umask(0o022)
 
 const lib = koffi.load(null)
-const mmap = lib.func('void *mmap(void *at, size_t length, int protection, int flags, int fd, int64_t offset)')
+const mmap = lib.func(
+  'void *mmap(void *at, size_t length, int protection, int flags, int fd, int64_t offset)',
+)
 const munmap = lib.func('int munmap(void *at, size_t length)')
 const PROT_READ_WRITE = 3
 const MAP_SHARED = 1
@@ -44,7 +46,11 @@ function mapped(file: string): { store(offset: number, byte: number): void; clos
 }
 
 /** The walk itself, which goes on only when it is asked for the next record. */
-function walk(directory: string): { records: AsyncGenerator<ArchiveRecord>; summary: TreeSummary; told: string[] } {
+function walk(directory: string): {
+  records: AsyncGenerator<ArchiveRecord>
+  summary: TreeSummary
+  told: string[]
+} {
   const told: string[] = []
   const summary: TreeSummary = {
     entries: 0,
@@ -142,12 +148,21 @@ for (const name of ['btrfs', 'xfs'] as const) {
         fs.writeFileSync(a, original)
         reflink(a, b)
         const { records, told } = walk(source)
-        const files = replay(await taken(records, (record, entry) => entry === 'a' && record.kind === moment, () => change(a)))
+        const files = replay(
+          await taken(
+            records,
+            (record, entry) => entry === 'a' && record.kind === moment,
+            () => change(a),
+          ),
+        )
         t.ok(files.get('b')?.bytes.equals(original), `after its ${moment}: bytes of the second`)
         t.equal(files.get('b')?.state, 'whole')
         const first = files.get('a')
         const isRight = first?.bytes.equals(original) === true
-        t.ok(isRight || first?.state === 'changed', `${first?.state}, ${isRight ? 'as it was' : 'something else'}`)
+        t.ok(
+          isRight || first?.state === 'changed',
+          `${first?.state}, ${isRight ? 'as it was' : 'something else'}`,
+        )
         if (moment === 'end') t.ok(isRight && first?.state === 'whole')
         else t.equal(first?.state, 'changed')
         t.same(told, first?.state === 'changed' ? ['SOURCE_CHANGED a'] : [])
@@ -170,9 +185,13 @@ for (const name of ['btrfs', 'xfs'] as const) {
       for (let at = 0; at < 128 * KIB; at += 4096) before[at] = 1
       const { records } = walk(source)
       const files = replay(
-        await taken(records, (record, entry) => entry === 'a' && record.kind === moment, () => {
-          for (let at = 0; at < 512 * KIB; at += 4096) memory.store(at + 1, 2)
-        }),
+        await taken(
+          records,
+          (record, entry) => entry === 'a' && record.kind === moment,
+          () => {
+            for (let at = 0; at < 512 * KIB; at += 4096) memory.store(at + 1, 2)
+          },
+        ),
       )
       memory.close()
       const first = files.get('a')
@@ -191,7 +210,13 @@ for (const name of ['btrfs', 'xfs'] as const) {
       fs.writeFileSync(a, original)
       reflink(a, b)
       const { records, told } = walk(source)
-      const files = replay(await taken(records, (record, entry) => entry === 'b' && record.kind === 'entry', () => changes[what]?.(b)))
+      const files = replay(
+        await taken(
+          records,
+          (record, entry) => entry === 'b' && record.kind === 'entry',
+          () => changes[what]?.(b),
+        ),
+      )
       t.equal(files.get('b')?.state, 'changed', what)
       t.ok(files.get('a')?.bytes.equals(original))
       t.same(told, ['SOURCE_CHANGED b'])
@@ -210,17 +235,21 @@ for (const name of ['btrfs', 'xfs'] as const) {
     const before = fiemap(a)[0]?.physical
     const { records } = walk(source)
     const files = replay(
-      await taken(records, (record, entry) => entry === 'a' && record.kind === 'end', () => {
-        fs.rmSync(a)
-        fs.rmSync(join(directory, 'outside'))
-        fs.writeFileSync(a, '')
-        const fd = fs.openSync(source, 'r')
-        fs.fsyncSync(fd)
-        fs.closeSync(fd)
-        fs.writeFileSync(b, later)
-        fs.rmSync(c)
-        reflink(b, c)
-      }),
+      await taken(
+        records,
+        (record, entry) => entry === 'a' && record.kind === 'end',
+        () => {
+          fs.rmSync(a)
+          fs.rmSync(join(directory, 'outside'))
+          fs.writeFileSync(a, '')
+          const fd = fs.openSync(source, 'r')
+          fs.fsyncSync(fd)
+          fs.closeSync(fd)
+          fs.writeFileSync(b, later)
+          fs.rmSync(c)
+          reflink(b, c)
+        },
+      ),
     )
     t.comment(`${fiemap(b)[0]?.physical === before ? 'the same' : 'another'} address`)
     t.ok(files.get('b')?.bytes.equals(later))
@@ -381,4 +410,18 @@ t.test('through the public stream', async t => {
   t.equal(summary.tree.sharedBytes, MIB - Math.ceil(SIZE / 4096) * 4096, 'next time they share again')
   await restore(bytes, target)
   t.same(compareTrees(source, target), [])
+})
+
+t.test('sharing is found after a file became a directory', async t => {
+  for (const name of ['btrfs', 'xfs'] as const) {
+    const directory = testDirectory(t, name)
+    if (directory === undefined) return
+    const { source } = sourceAndTarget(directory)
+    fs.writeFileSync(join(source, 'a'), noise(MIB))
+    for (const clone of ['b', 'c', 'd']) reflink(join(source, 'a'), join(source, clone))
+    const { records, summary } = walk(source)
+    const isEnd = (record: ArchiveRecord, entry: string) => entry === 'a' && record.kind === 'end'
+    await taken(records, isEnd, () => changes['is replaced by a directory']?.(join(source, 'a')))
+    t.equal(summary.bytesRead, 2 * MIB, 'a, and b for all others')
+  }
 })

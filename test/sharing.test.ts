@@ -16,11 +16,13 @@ import {
 import { type FilesystemName, testDirectory } from './support/filesystems.js'
 import {
   archive,
+  BECOME_NOBODY,
   checkRoundTrip,
   decoded,
   ended,
   KIB,
   MIB,
+  moduleCommand,
   noise,
   overwrite,
   problems,
@@ -76,7 +78,10 @@ for (const [name, block] of blockSizes) {
       fs.writeFileSync(join(source, 'd'), '')
       for (let i = 0; i < 32; i++) cloneRange(a, (31 - i) * block, block, join(source, 'd'), i * block)
       const { summary } = await checkRoundTrip(t, source, target)
-      t.equal(summary.tree.bytesRead, storage(regularFiles(source).map(file => join(source, String(file)))).unique)
+      t.equal(
+        summary.tree.bytesRead,
+        storage(regularFiles(source).map(file => join(source, String(file)))).unique,
+      )
       t.equal(summary.tree.bytesRead, (128 + 8) * block)
     })
 
@@ -130,7 +135,10 @@ for (const [name, block] of blockSizes) {
       reflink(join(source, 'c'), join(source, 'd'))
       overwrite(join(source, 'd'), 60 * block, data('5'))
       const { summary } = await checkRoundTrip(t, source, target)
-      t.equal(summary.tree.bytesRead, storage(regularFiles(source).map(file => join(source, String(file)))).unique)
+      t.equal(
+        summary.tree.bytesRead,
+        storage(regularFiles(source).map(file => join(source, String(file)))).unique,
+      )
     })
 
     t.test('reserved space past the end', async t => {
@@ -346,11 +354,11 @@ t.test('an unprivileged process that cannot look into compressed extents', async
     const { pipeline } = await import('node:stream/promises')
     const { create } = await import('./src/create.ts')
     const out = createWriteStream(${JSON.stringify(file)})
-    process.setgroups([]); process.setgid(65534); process.setuid(65534)
+    ${BECOME_NOBODY}
     await pipeline(create(['.'], { directory: ${JSON.stringify(source)} }), out)`
   fs.writeFileSync(file, '', { mode: 0o666 })
   fs.chownSync(file, 65534, 65534)
-  const { code, output } = await ended([process.execPath, '--import', 'tsx', '--input-type=module', '-e', script])
+  const { code, output } = await ended(...moduleCommand(script))
   t.equal(code, 0, output)
   await restore(fs.readFileSync(file), target)
   t.same(compareTrees(source, target), [])

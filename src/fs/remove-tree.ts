@@ -1,6 +1,9 @@
 import { AT_REMOVEDIR, readDirectory, unlinkat } from '../sys/directory.js'
+import { changeModeAt } from '../sys/file.js'
 import { S_IFDIR, statAt, typeOf } from '../sys/status.js'
 import type { Directory, DirectoryTree } from './directory-tree.js'
+
+const OWNER_CAN_CHANGE = 0o700
 
 /** Removes a directory that this run made, and all that is in it, without following any link. @throws SYSTEM_CALL */
 export function removeTree(tree: DirectoryTree, root: Directory): void {
@@ -10,7 +13,9 @@ export function removeTree(tree: DirectoryTree, root: Directory): void {
     const { directory } = frame
     if (name) {
       const fd = tree.fd(directory)
-      if (typeOf(statAt(fd, name)) === S_IFDIR) {
+      const status = statAt(fd, name)
+      if (typeOf(status) === S_IFDIR) {
+        if ((status.mode & OWNER_CAN_CHANGE) !== OWNER_CAN_CHANGE) changeModeAt(fd, name, OWNER_CAN_CHANGE)
         const child = tree.child(directory, name)
         stack.push({ directory: child, names: readDirectory(tree.fd(child)) })
       } else {

@@ -26,6 +26,13 @@ interface Publication {
   readonly finish?: { readonly directory: Directory; readonly metadata: Metadata }
 }
 
+interface LateMode {
+  readonly directory: Directory
+  readonly name: Uint8Array
+  readonly mode: number
+  readonly isDirectory: boolean
+}
+
 const PREFIX = '.reftar-'
 const PRIVATE = 0o700
 
@@ -38,8 +45,7 @@ export class Staging {
   readonly root: Place
   readonly #directories = new Map<Directory, Directory>()
   readonly #publications: Publication[] = []
-  readonly #lateModes: { readonly directory: Directory; readonly name: Uint8Array; readonly mode: number }[] =
-    []
+  readonly #lateModes: LateMode[] = []
   readonly #onNote: (message: string) => void
   #isPublished = false
 
@@ -85,13 +91,16 @@ export class Staging {
   }
 
   /** Sets a mode that would lock out this very process when all the rest is done. */
-  setModeLater(directory: Directory, name: Uint8Array, mode: number): void {
-    this.#lateModes.push({ directory, name, mode })
+  setModeLater(late: LateMode): void {
+    this.#lateModes.push(late)
   }
 
   /** Gives every new name its place, or none of them. @throws TARGET_EXISTS, TARGET_CHANGED, SYSTEM_CALL */
   publish(openFile: (directory: Directory, name: Uint8Array) => { fd: number; done: () => void }): void {
-    for (const { directory, name, mode } of this.#lateModes) {
+    // A directory may close behind a file that was finished after it.
+    const files = this.#lateModes.filter(late => !late.isDirectory)
+    const directories = this.#lateModes.filter(late => late.isDirectory)
+    for (const { directory, name, mode } of [...files, ...directories]) {
       const { fd, done } = openFile(directory, name)
       changeMode(fd, mode)
       done()
@@ -131,11 +140,14 @@ export class Staging {
 
   /** Removes what was not published, and lets go of everything. */
   close(): void {
-    try {
-      for (const staging of this.#directories.values()) removeTree(this.tree, staging)
-    } finally {
-      this.tree.close()
+    for (const staging of this.#directories.values()) {
+      try {
+        removeTree(this.tree, staging)
+      } catch (error) {
+        this.#onNote(`${quotePath(pathOf(staging))} could not be removed: ${(error as Error).message}`)
+      }
     }
+    this.tree.close()
   }
 
   get isPublished(): boolean {

@@ -92,7 +92,7 @@ export class TreeWriter {
     this.#stack = [{ ordinal: 0, entry: undefined, place: root }]
   }
 
-  /** @throws TARGET_EXISTS, TARGET_CHANGED, CLONE_REFUSED, SYSTEM_CALL, BAD_STRUCTURE, DANGLING_REFERENCE */
+  /** @throws TARGET_EXISTS, TARGET_CHANGED, CLONE_REFUSED, SYSTEM_CALL, BAD_STRUCTURE, UNSAFE_NAME, DANGLING_REFERENCE */
   write(record: ArchiveRecord): void | Promise<void> {
     switch (record.kind) {
       case 'entry':
@@ -132,9 +132,13 @@ export class TreeWriter {
   #entry(entry: Entry): void {
     const { summary, onEntry } = this.#request
     if (this.#file) throw new ReftarError('BAD_STRUCTURE', `entry ${entry.ordinal} begins before a file ends`)
+    checkName(entry)
     while (this.#stack.length > 1 && this.#stack.at(-1)?.ordinal !== entry.parent) this.#leave()
+    const { ordinal, place } = this.#stack.at(-1) as OpenDirectory
+    if (ordinal !== entry.parent) {
+      throw new ReftarError('BAD_STRUCTURE', `entry ${entry.ordinal} has a parent that is not open`)
+    }
     const path = this.#paths.pathOf(entry)
-    const { place } = this.#stack.at(-1) as OpenDirectory
     summary.entries++
     if (entry.type === 'directory') {
       const isRoot = entry.name.byteLength === 0
@@ -153,7 +157,7 @@ export class TreeWriter {
   }
 
   #create(entry: Entry, directory: RestoredFile['directory'], path: Uint8Array): OpenFile {
-    const mode = (entry.metadata.mode ?? DEFAULT_FILE_MODE) & PERMISSIONS
+    const mode = ((entry.metadata.mode ?? DEFAULT_FILE_MODE) & PERMISSIONS) | OWNER_CAN_READ
     const fd = openat(this.#staging.tree.fd(directory), entry.name, CREATE, mode)
     const file: RestoredFile = { directory, name: entry.name, status: statFd(fd), written: 0 }
     if (entry.linked) this.#linked.set(entry.ordinal, file)
@@ -281,7 +285,12 @@ export class TreeWriter {
     }
     const { mode = 0, ...rest } = entry.metadata
     applyMetadata(fd, status, rest)
-    this.#staging.setModeLater(directory, name, mode & PERMISSIONS)
+    this.#staging.setModeLater({
+      directory,
+      name,
+      mode: mode & PERMISSIONS,
+      isDirectory: entry.type === 'directory',
+    })
   }
 
   #leave(): void {
@@ -300,6 +309,14 @@ export class TreeWriter {
     }
     if (directory !== this.#stack.at(-1)?.place.directory) tree.leave(directory)
   }
+}
+
+/** Whatever the stages before have let through: only one component stays inside its directory. @throws UNSAFE_NAME */
+function checkName({ ordinal, name, type }: Entry): void {
+  const text = Buffer.from(name).toString('latin1')
+  if (text === '' && ordinal === 1 && type === 'directory') return
+  if (text !== '' && text !== '.' && text !== '..' && !/[/\0]/.test(text)) return
+  throw new ReftarError('UNSAFE_NAME', `entry ${ordinal} is named ${quotePath(name)}`, { path: name })
 }
 
 /** An implied directory gets the mode that a new one has. */

@@ -39,6 +39,7 @@ export function entrySource(
   const { onEvent = () => undefined, signal } = options
   const summary: EntrySourceSummary = { entries: 0, files: 0, logicalBytes: 0 }
   const open: { readonly name: Uint8Array; readonly ordinal: number }[] = []
+  let current: NewItem['body']
 
   function enter(name: Uint8Array, type: EntryType, metadata: Metadata): Entry {
     const parent = open.at(-1)?.ordinal ?? 0
@@ -82,6 +83,7 @@ export function entrySource(
 
   async function* records(): AsyncGenerator<ArchiveRecord, void, undefined> {
     for await (const { entry, body } of items) {
+      current = body
       const { type = 'file', metadata = {} } = entry
       const names = splitPath(pathBytes(entry.path))
       const name = names.pop()
@@ -104,7 +106,14 @@ export function entrySource(
     }
   }
 
-  return origin(summary, records, signal)
+  return origin(summary, records, signal, () => {
+    for (const stream of [current, items]) destroyStream(stream)
+  })
+}
+
+/** A stream may be waiting for bytes that never come, and holds what it has open until it is read or destroyed. */
+function destroyStream(iterable: unknown): void {
+  ;(iterable as { destroy?: () => void } | undefined)?.destroy?.()
 }
 
 function isNamed(a: Uint8Array | undefined, b: Uint8Array | undefined): boolean {

@@ -62,6 +62,7 @@ export function origin<T, S extends object>(
     read(callback: Callback) {
       settle(async () => {
         await turn.yield()
+        if (stream.destroying) return
         const { value, done } = await iterator.next()
         stream.push(done ? null : value)
       }, callback)
@@ -123,11 +124,15 @@ export function sink<In, S extends object>(
   interrupt: () => void = () => undefined,
 ): Sink<S> {
   const turn = new Turn()
-  const stream = new Writable({
+  const writeLater = async (input: In) => {
+    await turn.yield()
+    if (!stream.destroying) await hooks.write(input)
+  }
+  const stream: Writable = new Writable({
     ...flow,
     open: (callback: Callback) => settle(hooks.open, callback),
     write(input: In, callback: Callback) {
-      settle(() => (turn.isDue ? turn.yield().then(() => hooks.write(input)) : hooks.write(input)), callback)
+      settle(() => (turn.isDue ? writeLater(input) : hooks.write(input)), callback)
     },
     final: (callback: Callback) => settle(hooks.final, callback),
     predestroy: interrupt,
@@ -231,15 +236,14 @@ function weigh(item: unknown): number {
 function watchSource<T extends Writable | Duplex>(stream: T): T {
   stream.on('pipe', (readable: unknown) => {
     const source = readable as NodeJS.ReadableStream
-    let ended = false
-    source.once('end', () => {
-      ended = true
-    })
-    source.once('close', () => {
-      if (!ended)
-        stream.destroy(
-          errorOf(source) ?? new ReftarError('PREMATURE_CLOSE', 'the source closed before it ended'),
-        )
+    const onClose = () => {
+      const error = new ReftarError('PREMATURE_CLOSE', 'the source closed before it ended')
+      stream.destroy(errorOf(source) ?? error)
+    }
+    source.once('close', onClose)
+    source.once('end', () => source.off('close', onClose))
+    stream.on('unpipe', gone => {
+      if (gone === source) source.off('close', onClose)
     })
   })
   return stream

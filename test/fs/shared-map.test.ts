@@ -5,7 +5,7 @@ import { SharedMap } from '../../src/fs/shared-map.js'
 
 const UNIVERSE = 4000
 
-t.test('it knows of every byte where it was seen last, like a table of bytes', async t => {
+t.test('it knows of every byte where it was seen last, like a table of bytes', async () => {
   const insertion = fc.record({
     start: fc.integer({ min: 0, max: UNIVERSE - 1 }),
     length: fc.integer({ min: 1, max: 60 }),
