@@ -127,7 +127,7 @@ for (const name of every) {
     sparse(
       inside('many'),
       4 * MIB,
-      ...Array.from({ length: 32 }, (_, i) => [i * 128 * KIB, data.subarray(i)] as const),
+      ...Array.from({ length: 32 }, (_, i) => [i * 128 * KIB, data.subarray(i)] as [number, Buffer]),
     )
     sparse(inside('far'), 2 ** 42, [2 ** 41, data])
     sparse(inside('zeros'), 64 * KIB, [0, Buffer.alloc(64 * KIB)])

@@ -1,4 +1,5 @@
 import { constants } from 'node:os'
+import { setTimeout } from 'node:timers/promises'
 import type { Output } from './output.js'
 
 /** Exit statuses, as those of GNU tar. */
@@ -7,6 +8,8 @@ export const DONE = 0
 export const DIFFERS = 1
 export const FATAL = 2
 
+/** Milliseconds. */
+const DELIVERY = 1000
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 
 /**
@@ -41,5 +44,7 @@ export async function run(
   if (received) {
     process.exitCode = 128 + constants.signals[received]
     process.kill(process.pid, received)
+    // Another thread may be the one that takes the signal: until it does, this one must not exit.
+    await setTimeout(DELIVERY)
   }
 }
