@@ -539,7 +539,9 @@ t.test('names that a terminal would obey', async t => {
   t.ok(lines.includes("tree/quote ' and \\\\' backslash \\\\"))
   t.ok(lines.includes('tree/Grüße 中文 🙂'))
 
-  const inJson = objects(t, said['list --json'].stdout, 0).filter(line => 'entryType' in line && line.entryType === 'file')
+  const inJson = objects(t, said['list --json'].stdout, 0).filter(
+    line => 'entryType' in line && line.entryType === 'file',
+  )
   const paths = inJson.map(({ path, pathBase64 }) => {
     return pathBase64 === undefined ? Buffer.from(String(path)) : Buffer.from(String(pathBase64), 'base64')
   })
