@@ -25,34 +25,23 @@ export interface ListedEntry {
  * @throws through the stream, as extentDecoder does
  */
 export function list(options: ListOptions = {}): Stage<ListedEntry, DecodeSummary> {
-  const { summary, hooks } = decoding(options)
   const paths = new EntryPaths()
   let file: { entry: Entry; path: Uint8Array; size: number } | undefined
 
-  function* listed(record: ArchiveRecord): Generator<ListedEntry, void, undefined> {
-    if (record.kind === 'entry') {
-      const opened = { entry: record, path: paths.pathOf(record), size: 0 }
-      if (record.type === 'file') file = opened
-      else yield { ...opened, changed: false }
-    } else if (file && record.kind === 'end') {
-      yield { ...file, changed: record.state === 'changed' }
-    } else if (file) {
-      file.size += lengthOf(record)
+  function* listed(records: readonly ArchiveRecord[]): Generator<ListedEntry, void, undefined> {
+    for (const record of records) {
+      if (record.kind === 'entry') {
+        const opened = { entry: record, path: paths.pathOf(record), size: 0 }
+        if (record.type === 'file') file = opened
+        else yield { ...opened, changed: false }
+      } else if (file && record.kind === 'end') {
+        yield { ...file, changed: record.state === 'changed' }
+      } else if (file) {
+        file.size += lengthOf(record)
+      }
     }
   }
 
-  return stage<Uint8Array, ListedEntry, DecodeSummary>(
-    summary,
-    {
-      ...hooks,
-      async *transform(chunk) {
-        for await (const record of hooks.transform(chunk)) yield* listed(record)
-      },
-      flush() {
-        hooks.flush?.()
-        return []
-      },
-    },
-    options.signal,
-  )
+  const { summary, hooks } = decoding(options, listed)
+  return stage(summary, hooks, options.signal)
 }

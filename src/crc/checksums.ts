@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { createHash, subtle } from 'node:crypto'
 import { createCRC32 } from 'hash-wasm'
 import type { Checksums } from '../format/checksums.js'
 
@@ -10,13 +10,11 @@ export async function loadChecksums(): Promise<Checksums> {
       const digest = hasher.init().update(bytes).digest('binary')
       return new DataView(digest.buffer, digest.byteOffset, digest.byteLength).getUint32(0)
     },
-    sha256: bytes => payloadDigest([bytes]),
+    sha256: bytes => createHash('sha256').update(bytes).digest(),
   }
 }
 
-/** SHA-256 of bytes that come in pieces. */
-export function payloadDigest(pieces: Iterable<Uint8Array>): Uint8Array {
-  const hash = createHash('sha256')
-  for (const piece of pieces) hash.update(piece)
-  return hash.digest()
+/** SHA-256, on another thread. */
+export async function sha256Async(bytes: Uint8Array): Promise<Uint8Array> {
+  return new Uint8Array(await subtle.digest('SHA-256', bytes))
 }

@@ -1,4 +1,4 @@
-import { loadChecksums, payloadDigest } from '../crc/checksums.js'
+import { loadChecksums, sha256Async } from '../crc/checksums.js'
 import { ReftarError } from '../errors.js'
 import { ArchiveParser, type DecodedSegment } from '../format/archive-parser.js'
 import { equalBytes } from '../format/bytes.js'
@@ -17,6 +17,13 @@ export interface DecodeSummary extends Totals {
   archiveBytes: number
 }
 
+/** A segment that was found good but for its digest, which is under way. */
+interface Decoded {
+  readonly segment: DecodedSegment
+  readonly digest: Promise<Uint8Array> | undefined
+  readonly totals: Totals
+}
+
 type Writable<T> = { -readonly [K in keyof T]: T[K] }
 
 /**
@@ -26,14 +33,17 @@ type Writable<T> = { -readonly [K in keyof T]: T[K] }
  * @throws through the stream, every code of docs/FORMAT.md, "What readers refuse"
  */
 export function extentDecoder(options: ExtentDecoderOptions = {}): Stage<ArchiveRecord, DecodeSummary> {
-  const { summary, hooks } = decoding(options)
+  const { summary, hooks } = decoding(options, records => records)
   return stage(summary, hooks, options.signal)
 }
 
-/** The work of an extentDecoder, for stages that go on with its records. */
-export function decoding({ limits }: ExtentDecoderOptions): {
+/** The work of an extentDecoder, for stages that put out something else for its records. */
+export function decoding<Out>(
+  { limits }: ExtentDecoderOptions,
+  put: (records: readonly ArchiveRecord[]) => Iterable<Out>,
+): {
   readonly summary: DecodeSummary
-  readonly hooks: StageHooks<Uint8Array, ArchiveRecord>
+  readonly hooks: StageHooks<Uint8Array, Out>
 } {
   const summary: Writable<DecodeSummary> = {
     archiveBytes: 0,
@@ -45,11 +55,33 @@ export function decoding({ limits }: ExtentDecoderOptions): {
     logicalBytes: 0,
   }
   let parser: ArchiveParser
+  let decoded: Decoded | undefined
 
-  function checkDigest({ payload, payloadDigest: expected, offset }: DecodedSegment): void {
-    if (!expected || equalBytes(expected, payloadDigest([payload]))) return
-    const message = 'the payload of the segment has another SHA-256 than its header says'
-    throw new ReftarError('CHECKSUM_MISMATCH', message, { offset })
+  /** Takes in bytes. The digest of a segment is made while the next one arrives. */
+  async function* next(chunk: Uint8Array): AsyncGenerator<Out, void, undefined> {
+    try {
+      for (const segment of parser.push(chunk)) {
+        const digest = segment.payloadDigest && sha256Async(segment.payload)
+        const { totals } = parser
+        yield* release()
+        decoded = { segment, digest, totals }
+      }
+    } catch (error) {
+      yield* release()
+      throw error
+    }
+  }
+
+  async function* release(): AsyncGenerator<Out, void, undefined> {
+    if (!decoded) return
+    const { segment, digest, totals } = decoded
+    decoded = undefined
+    if (digest && segment.payloadDigest && !equalBytes(segment.payloadDigest, await digest)) {
+      const message = 'the payload of the segment has another SHA-256 than its header says'
+      throw new ReftarError('CHECKSUM_MISMATCH', message, { offset: segment.offset })
+    }
+    Object.assign(summary, totals)
+    yield* put(segment.records)
   }
 
   return {
@@ -58,20 +90,16 @@ export function decoding({ limits }: ExtentDecoderOptions): {
       async open() {
         parser = new ArchiveParser(await loadChecksums(), limits)
       },
-      *transform(chunk) {
+      transform(chunk) {
         if (!(chunk instanceof Uint8Array)) {
           throw new ReftarError('INVALID_ARGUMENT', `an archive is bytes, found a ${typeof chunk}`)
         }
         summary.archiveBytes += chunk.byteLength
-        for (const segment of parser.push(chunk)) {
-          checkDigest(segment)
-          Object.assign(summary, parser.totals)
-          yield* segment.records
-        }
+        return next(chunk)
       },
-      flush() {
+      async *flush() {
+        yield* release()
         parser.end()
-        return []
       },
     },
   }

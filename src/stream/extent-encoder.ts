@@ -1,4 +1,4 @@
-import { loadChecksums, payloadDigest } from '../crc/checksums.js'
+import { loadChecksums, sha256Async } from '../crc/checksums.js'
 import { ArchiveEncoder, type ClosedSegment } from '../format/archive-encoder.js'
 import { DEFAULT_BLOCK_SIZE } from '../format/constants.js'
 import type { Totals } from '../format/trailer.js'
@@ -11,6 +11,8 @@ export interface ExtentEncoderOptions {
   readonly blockSize?: number
   /** Entries come in the byte order of their names, directory by directory; true by default, and checked. */
   readonly sorted?: boolean
+  /** Each segment carries the SHA-256 of its payload; true by default. */
+  readonly digest?: boolean
   readonly signal?: AbortSignal
 }
 
@@ -28,7 +30,7 @@ type Writable<T> = { -readonly [K in keyof T]: T[K] }
  *   INVALID_ARGUMENT, BAD_STRUCTURE, UNSAFE_NAME and DANGLING_REFERENCE for records that make no archive
  */
 export function extentEncoder(options: ExtentEncoderOptions = {}): Stage<Uint8Array, EncodeSummary> {
-  const { blockSize = DEFAULT_BLOCK_SIZE, sorted = true } = options
+  const { blockSize = DEFAULT_BLOCK_SIZE, sorted = true, digest: payloadDigest = true } = options
   checkBlockSize(blockSize)
   const summary: Writable<EncodeSummary> = {
     archiveBytes: 0,
@@ -41,6 +43,9 @@ export function extentEncoder(options: ExtentEncoderOptions = {}): Stage<Uint8Ar
   }
   let encoder: ArchiveEncoder
   let begun = false
+  let closed:
+    | { readonly segment: ClosedSegment; readonly digest: Promise<Uint8Array> | undefined }
+    | undefined
 
   function* out(...parts: Uint8Array[]): Generator<Uint8Array, void, undefined> {
     for (const part of parts) {
@@ -51,31 +56,37 @@ export function extentEncoder(options: ExtentEncoderOptions = {}): Stage<Uint8Ar
     Object.assign(summary, encoder.totals)
   }
 
-  function* begin(): Generator<Uint8Array, void, undefined> {
-    if (begun) return
+  /** What can be written now. The digest of a segment is made while the next one fills. */
+  async function* next(segments: readonly ClosedSegment[]): AsyncGenerator<Uint8Array, void, undefined> {
+    if (!begun) yield* out(encoder.header())
     begun = true
-    yield* out(encoder.header())
+    for (const segment of segments) {
+      const digest = payloadDigest ? sha256Async(segment.payload) : undefined
+      yield* release()
+      closed = { segment, digest }
+    }
   }
 
-  function* seal(segments: Iterable<ClosedSegment>): Generator<Uint8Array, void, undefined> {
-    for (const segment of segments) {
-      yield* out(encoder.seal(segment, payloadDigest(segment.payload)), ...segment.payload)
-    }
+  async function* release(): AsyncGenerator<Uint8Array, void, undefined> {
+    if (!closed) return
+    const { segment, digest } = closed
+    closed = undefined
+    yield* out(encoder.seal(segment, await digest), segment.payload)
   }
 
   return stage<ArchiveRecord, Uint8Array, EncodeSummary>(
     summary,
     {
       async open() {
-        encoder = new ArchiveEncoder({ blockSize, sorted, payloadDigest: true }, await loadChecksums())
+        encoder = new ArchiveEncoder({ blockSize, sorted, payloadDigest }, await loadChecksums())
       },
-      *transform(record) {
-        yield* begin()
-        yield* seal(encoder.add(record))
+      transform(record) {
+        const segments = [...encoder.add(record)]
+        return begun && segments.length === 0 ? [] : next(segments)
       },
-      *flush() {
-        yield* begin()
-        yield* seal(encoder.finish())
+      async *flush() {
+        yield* next([...encoder.finish()])
+        yield* release()
         yield* out(encoder.trailer())
       },
     },
