@@ -46,8 +46,10 @@ export function blockSplitter(options: BlockSplitterOptions = {}): Stage<Archive
     const inBlock = offset % blockSize
     offset += length
     if (inBlock === 0 && length > 0 && length % blockSize === 0) {
-      summary.blocks += length / blockSize
-      return yield data
+      const count = length / blockSize
+      summary.blocks += count
+      // CRC32s of blocks of another size are of no use.
+      return yield data.crcs && data.crcs.length !== count ? sliceData(data, 0, length) : data
     }
     const head = inBlock === 0 ? 0 : Math.min(length, blockSize - inBlock)
     const runEnd = head + Math.floor((length - head) / blockSize) * blockSize
