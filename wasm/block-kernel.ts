@@ -27,11 +27,12 @@
 const REST: usize = 304
 /** Bytes. The least length that the three steps can take: one vector before the rest. */
 const SHORTEST: usize = REST + 16
-/** Bytes that `stripe` takes at once: of blocks of 4096 bytes all but the rest. Memory for more would only be slower. */
+/** Bytes that `stripe` takes at once: of blocks of 4096 bytes all but the rest. More would leave the first cache. */
 const PIECE: usize = 4096 - REST
 
 const START: u32 = 0x9226f562
 
+/** Odd, of many bits, and small enough that the sum of the products of two halves fits a word. */
 const LOW: i16 = 0x796d
 const HIGH: i16 = 0x6c2b
 
@@ -104,7 +105,10 @@ function isZero(at: usize, length: usize): u8 {
   return 1
 }
 
-/** Four blocks of `size` bytes, `stride` bytes apart, or only the first of them. `length` is what they had unpadded. */
+/**
+ * Four blocks of `size` bytes, `stride` bytes apart, or only the first of them, if not `isMany`. `length` is what
+ * they had unpadded; `start` is START, or 0 where START is in the padding.
+ */
 function group(
   at: usize,
   stride: usize,
@@ -311,7 +315,10 @@ function moved(from: usize, before: usize): v128 {
   )
 }
 
-/** A word times x^32 modulo G: the quotient is the word times floor(x^64 / G), the remainder the lower half of that times G. */
+/**
+ * A word times x^32 modulo G: the quotient is the upper half of the word times floor(x^64 / G), and the remainder the
+ * lower half of the quotient times G.
+ */
 function reduce(w: v128): v128 {
   const q = v128.xor(
     add(w, i32x4.shl(w, 6), i32x4.shl(w, 9), i32x4.shl(w, 10), i32x4.shl(w, 12)),
