@@ -1,5 +1,5 @@
 import { setImmediate } from 'node:timers/promises'
-import { Duplex, getStreamError, pipeline, Readable, Writable } from 'streamx'
+import { Duplex, getStreamError, isStreamx, pipeline, Readable, Writable } from 'streamx'
 import { ReftarError } from '../errors.js'
 
 /** A live view of what a stage has done; final once the stream has finished. */
@@ -72,7 +72,7 @@ export function origin<T, S extends object>(
       settle(async () => void (await iterator.return()), callback)
     },
   } as object)
-  return finish(stream, summary, signal)
+  return finish(watchDestination(stream), summary, signal)
 }
 
 /** A stream of `In` to a stream of `Out`. */
@@ -113,7 +113,7 @@ export function stage<In, Out, S extends object>(
     predestroy: () => reader.open(),
     destroy: (callback: Callback) => settle(hooks.close, callback),
   } as object)
-  return finish(watchSource(stream), summary, signal)
+  return finish(watchDestination(watchSource(stream)), summary, signal)
 }
 
 /** A stream that ends here. */
@@ -249,6 +249,25 @@ function watchSource<T extends Writable | Duplex>(stream: T): T {
   return stream
 }
 
+/**
+ * Under plain `.pipe()` streamx destroys a source with its destination, and gives it the error of that. It is the
+ * destination that tells it: told once more by the source, where nobody listens, it would be the end of the process.
+ */
+function watchDestination<T extends Readable | Duplex>(stream: T): T {
+  stream.on('piping', (writable: unknown) => {
+    const destination = writable as NodeJS.WritableStream
+    const mute = () => void stream.on('error', () => undefined)
+    destination.once('close', mute)
+    if (isStreamx(writable as Writable)) return
+    // Of a stream of node, the listener of streamx and this one would hide an error that nobody else hears.
+    destination.prependListener('error', () => {
+      destination.off('close', mute)
+      if (destination.listenerCount('error') > 2) mute()
+    })
+  })
+  return stream
+}
+
 function errorOf(source: NodeJS.ReadableStream): Error | null {
   const { errored } = source as { errored?: Error | null }
   return errored ?? getStreamError(source as unknown as Readable)
@@ -286,7 +305,7 @@ class Gate {
 }
 
 /** Keeps a synchronous stretch from starving the event loop. */
-class Turn {
+export class Turn {
   #start = performance.now()
 
   get isDue(): boolean {
