@@ -30,6 +30,12 @@ program
   .addOption(verbose())
   .addOption(json())
   .option('--block-size <bytes>', 'a power of two from 512 to 65536', wholeNumber, 4096)
+  .addOption(
+    new Option('--dedup <how>', 'what is stored once: equal content, only shared storage, or nothing')
+      .choices(['content', 'shared', 'none'])
+      .default('content'),
+  )
+  .option('--no-digest', 'leave the SHA-256 of the data out')
   .option('--paranoid', 'read and compare shared storage instead of trusting its addresses', false)
   .action(runCreate)
 

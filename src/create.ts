@@ -1,6 +1,7 @@
+import { ReftarError } from './errors.js'
 import type { Path } from './event.js'
 import { blockSplitter } from './stream/block-splitter.js'
-import { crcDedup } from './stream/crc-dedup.js'
+import { crcDedup, type DedupSummary } from './stream/crc-dedup.js'
 import { type EncodeSummary, extentEncoder } from './stream/extent-encoder.js'
 import { composeOrigin, type Origin } from './stream/stage.js'
 import { type TreeOptions, type TreeSummary, treeSource } from './stream/tree-source.js'
@@ -8,27 +9,43 @@ import { type TreeOptions, type TreeSummary, treeSource } from './stream/tree-so
 export interface CreateOptions extends TreeOptions {
   /** In bytes: a power of two from 512 to 65536; 4096 by default. */
   readonly blockSize?: number
+  /**
+   * `content`, the default, stores equal data once; `shared` only what shares storage on disk; `none` stores all data
+   * of every file.
+   */
+  readonly dedup?: Dedup
+  /** Each segment carries the SHA-256 of its payload; true by default. */
+  readonly digest?: boolean
 }
+
+export type Dedup = 'content' | 'shared' | 'none'
+
+const DEDUPS: readonly Dedup[] = ['content', 'shared', 'none']
 
 export interface CreateSummary {
   readonly tree: Readonly<TreeSummary>
+  readonly dedup: Readonly<DedupSummary>
   readonly archive: Readonly<EncodeSummary>
 }
 
 /**
  * The bytes of an archive of files and directories, with what shares storage among them.
  *
- * @throws as treeSource and blockSplitter do
+ * @throws INVALID_ARGUMENT at once for an unknown way to dedup; else as treeSource and blockSplitter do
  */
 export function create(
   paths: Iterable<Path>,
   options: CreateOptions = {},
 ): Origin<Uint8Array, CreateSummary> {
-  const { signal, ...rest } = options
-  const tree = treeSource(paths, rest)
+  const { signal, dedup = 'content', ...rest } = options
+  if (!DEDUPS.includes(dedup)) {
+    const message = `dedup is ${String(dedup)}, expected one of ${DEDUPS.join(', ')}`
+    throw new ReftarError('INVALID_ARGUMENT', message)
+  }
+  const tree = treeSource(paths, { ...rest, shared: dedup !== 'none' })
   const splitter = blockSplitter(rest)
-  const dedup = crcDedup(rest)
+  const finder = crcDedup({ ...rest, content: dedup === 'content' })
   const encoder = extentEncoder(rest)
-  const summary = { tree: tree.summary, archive: encoder.summary }
-  return composeOrigin([tree, splitter, dedup, encoder], summary, signal)
+  const summary = { tree: tree.summary, dedup: finder.summary, archive: encoder.summary }
+  return composeOrigin([tree, splitter, finder, encoder], summary, signal)
 }

@@ -1,4 +1,4 @@
-export { type CreateOptions, type CreateSummary, create } from './create.js'
+export { type CreateOptions, type CreateSummary, create, type Dedup } from './create.js'
 export { type ErrorCode, type ErrorDetails, ReftarError } from './errors.js'
 export type { Common, Path, ReftarEvent } from './event.js'
 export { type ExtractOptions, type ExtractSummary, extract } from './extract.js'
@@ -14,6 +14,7 @@ export {
   type Entry,
   type EntryType,
   type Extent,
+  type From,
   type Hole,
   lengthOf,
   type Metadata,
@@ -21,11 +22,12 @@ export {
   type Origin as ReferenceOrigin,
   type Owner,
   type Reference,
+  type Source,
   sliceData,
   type Time,
 } from './record.js'
 export { type BlockSplitterOptions, type BlockSummary, blockSplitter } from './stream/block-splitter.js'
-export { type CrcDedupOptions, crcDedup, type DedupSummary } from './stream/crc-dedup.js'
+export { type CrcDedupOptions, crcDedup, type DedupSummary, type Spool } from './stream/crc-dedup.js'
 export { type EntrySourceSummary, entrySource, type NewEntry, type NewItem } from './stream/entry-source.js'
 export { type DecodeSummary, type ExtentDecoderOptions, extentDecoder } from './stream/extent-decoder.js'
 export { type EncodeSummary, type ExtentEncoderOptions, extentEncoder } from './stream/extent-encoder.js'

@@ -67,14 +67,35 @@ export interface Device {
   readonly minor: number
 }
 
-/** `bytes` belong to the receiver and are never reused. Cut one only with {@link sliceData}, which cuts all its fields. */
+/**
+ * `bytes` are never changed again, neither by who gave them nor by who got them. Cut a record only with
+ * {@link sliceData}, which cuts all its fields.
+ */
 export interface Data {
   readonly kind: 'data'
   readonly bytes: Uint8Array
   /** CRC32 of each block that it touches, where a stage has computed them. */
   readonly crcs?: Uint32Array
+  /** Where the same bytes can be read again. */
+  readonly from?: From
   /** The source disk says that others share this storage. */
   readonly mayBeShared: boolean
+}
+
+/** A place in a source; `offset` in bytes. */
+export interface From {
+  readonly source: Source
+  readonly offset: number
+}
+
+/** Something that can be read at an offset, for as long as it does not change. */
+export interface Source {
+  /**
+   * Fills `into` with the bytes from `offset` on, the same as those that were given before.
+   *
+   * @throws SOURCE_CHANGED when they may be others; it throws or rejects
+   */
+  read(offset: number, into: Uint8Array): void | Promise<void>
 }
 
 export interface Hole {
@@ -129,9 +150,12 @@ export function lengthOf(record: ArchiveRecord): number {
  * @param crcs - the part of `data.crcs` that belongs to the slice; a cut inside a block leaves them out
  */
 export function sliceData(data: Data, start: number, end: number, crcs?: Uint32Array): Data {
-  const bytes = data.bytes.subarray(start, end)
-  const { mayBeShared } = data
-  return crcs === undefined
-    ? { kind: 'data', bytes, mayBeShared }
-    : { kind: 'data', bytes, crcs, mayBeShared }
+  const { mayBeShared, from } = data
+  return {
+    kind: 'data',
+    bytes: data.bytes.subarray(start, end),
+    ...(crcs && { crcs }),
+    ...(from && { from: { source: from.source, offset: from.offset + start } }),
+    mayBeShared,
+  }
 }

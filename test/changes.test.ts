@@ -1,7 +1,6 @@
 import { spawn } from 'node:child_process'
 import * as fs from 'node:fs'
 import { join } from 'node:path'
-import koffi from 'koffi'
 import t from 'tap'
 import { type TreeSummary, treeRecords } from '../src/fs/tree-records.js'
 import type { ArchiveRecord } from '../src/record.js'
@@ -9,6 +8,7 @@ import { treeSource } from '../src/stream/tree-source.js'
 import { compareTrees } from './support/compare-trees.js'
 import { cloneRange, fiemap } from './support/fiemap.js'
 import { testDirectory } from './support/filesystems.js'
+import { mapped } from './support/mapped.js'
 import {
   archive,
   KIB,
@@ -24,26 +24,6 @@ import {
 } from './support/trees.js'
 
 process.umask(0o022)
-
-const lib = koffi.load(null)
-const mmap = lib.func(
-  'void *mmap(void *at, size_t length, int protection, int flags, int fd, int64_t offset)',
-)
-const munmap = lib.func('int munmap(void *at, size_t length)')
-const PROT_READ_WRITE = 3
-const MAP_SHARED = 1
-
-/** A file mapped into memory: a store into it is a change that no system call makes. */
-function mapped(file: string): { store(offset: number, byte: number): void; close(): void } {
-  const fd = fs.openSync(file, 'r+')
-  const { size } = fs.fstatSync(fd)
-  const at: unknown = mmap(null, size, PROT_READ_WRITE, MAP_SHARED, fd, 0)
-  fs.closeSync(fd)
-  return {
-    store: (offset, byte) => koffi.encode(at, offset, 'uint8_t', byte),
-    close: () => void munmap(at, size),
-  }
-}
 
 /** The walk itself, which goes on only when it is asked for the next record. */
 function walk(directory: string): {
@@ -65,6 +45,7 @@ function walk(directory: string): {
   }
   const records = treeRecords([Buffer.from('.')], {
     directory: Buffer.from(directory),
+    shared: true,
     paranoid: false,
     isExcluded: () => false,
     summary,

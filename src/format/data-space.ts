@@ -83,6 +83,18 @@ export class DataSpace<T> {
     }
   }
 
+  /** The rest, from `address` on, of the piece that holds it; undefined where there is no data. */
+  at(address: number): Piece<T> | undefined {
+    const row = this.#find(address)
+    const end = this.#ends[row]
+    if (end === undefined || end <= address) return undefined
+    return {
+      place: this.#places[row] as T,
+      skip: address - (this.#starts[row] as number),
+      length: end - address,
+    }
+  }
+
   /** The last row that starts at or before `address`, or -1. */
   #find(address: number): number {
     let low = 0

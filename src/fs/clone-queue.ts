@@ -2,11 +2,10 @@ import { setImmediate } from 'node:timers/promises'
 import { ReftarError } from '../errors.js'
 import type { Origin } from '../record.js'
 import { openat } from '../sys/directory.js'
-import { close, dataSync, syncFilesystem } from '../sys/file.js'
+import { close, dataSync, OPEN_FILE, syncFilesystem } from '../sys/file.js'
 import { isSameFile, type Status, statFd } from '../sys/status.js'
 import type { CloneLadder } from './clone-ladder.js'
 import { type Directory, type DirectoryTree, pathOf } from './directory-tree.js'
-import { OPEN_FILE } from './sharing.js'
 
 /** A file that this run made: where it is, and which inode. */
 export interface RestoredFile {

@@ -27,6 +27,7 @@ export class DirectoryTree {
   /** Open descriptors, the one that was used last at the end. */
   readonly #open = new Map<Directory, number>()
   #roots = 0
+  #isClosed = false
 
   /** @param changed - the code of the error when a directory is not the one that it was */
   constructor(changed: 'SOURCE_CHANGED' | 'TARGET_CHANGED', limit = 64) {
@@ -92,8 +93,22 @@ export class DirectoryTree {
     close(fd)
   }
 
+  /**
+   * Lends a descriptor, after {@link close} too: then all is opened for this one use.
+   *
+   * @throws SYSTEM_CALL, SOURCE_CHANGED or TARGET_CHANGED, and what `use` throws
+   */
+  lend<T>(directory: Directory, use: (fd: number) => T): T {
+    try {
+      return use(this.fd(directory))
+    } finally {
+      if (this.#isClosed) this.close()
+    }
+  }
+
   /** Closes everything. */
   close(): void {
+    this.#isClosed = true
     for (const fd of this.#open.values()) close(fd)
     this.#open.clear()
   }

@@ -1,13 +1,11 @@
 import { ReftarError } from '../errors.js'
-import type { Data, Extent, Missing } from '../record.js'
-import { readAt, readAtAsync, seekData, seekHole } from '../sys/file.js'
+import type { Data, Extent, Missing, Source } from '../record.js'
+import { readAt, readAtAsync, SMALL_READ, seekData, seekHole } from '../sys/file.js'
 import { statFd } from '../sys/status.js'
 import type { FileSharing, PlannedRange } from './sharing.js'
 
 /** Bytes of one read of a large file. */
 const READ = 1024 * 1024
-/** Below this a synchronous read is faster than the way to another thread and back. */
-const SMALL_READ = 128 * 1024
 /** The unit in which a range that cannot be read is narrowed down. */
 const SECTOR = 4096
 
@@ -23,12 +21,13 @@ export interface ReadTally {
 
 /**
  * The extents of an open file of `size` bytes: holes by SEEK_HOLE, references for storage that was archived before,
- * data for the rest. Ends early, short of `size`, when the file turns out to be shorter.
+ * data for the rest, which can be read again from `source`. Ends early, short of `size`, when the file turns out to be shorter.
  */
 export async function* fileExtents(
   fd: number,
   size: number,
   sharing: FileSharing,
+  source: Source | undefined,
   tally: ReadTally,
 ): AsyncGenerator<Extent, void, undefined> {
   const planned = sharing.ranges()
@@ -55,15 +54,18 @@ export async function* fileExtents(
         let done = 0
         for await (const extent of readRange(fd, at, length, isPlanned)) {
           if (extent.kind === 'data') {
-            if (plan && isPlanned) sharing.archived(plan, at + done, extent.bytes.byteLength, tally.address)
-            tally.address += extent.bytes.byteLength
-            tally.bytesRead += extent.bytes.byteLength
-            done += extent.bytes.byteLength
+            const length = extent.bytes.byteLength
+            const offset = at + done
+            if (plan && isPlanned) sharing.archived(plan, offset, length, tally.address)
+            tally.address += length
+            tally.bytesRead += length
+            done += length
+            yield source ? { ...extent, from: { source, offset } } : extent
           } else {
             tally.missingBytes += extent.length
             done += extent.length
+            yield extent
           }
-          yield extent
         }
         if (done < length) return
       }

@@ -30,6 +30,8 @@ export interface SharedExtent {
 export interface Storage {
   readonly id: string
   readonly type: number
+  /** The unit in which it numbers its blocks, in bytes. */
+  readonly blockSize: number
   /** False where equal addresses are only a hint, as on an overlay of several filesystems. */
   readonly proves: boolean
 }
@@ -44,9 +46,31 @@ const SAYS_NOTHING =
 /** btrfs compresses at most this many bytes into one extent, which takes at least one sector on disk. */
 const MAX_COMPRESSED = 128 * 1024
 const SECTOR = 4096
+/** What follows the id of a storage in the name of the space of its compressed extents. */
+const COMPRESSED = ' compressed'
 
 /** Filesystems that have no FIEMAP. */
 const unmapped = new WeakSet<Storage>()
+
+/** Whether a file whose extents were asked for was written back by that. */
+export function isMapped(storage: Storage): boolean {
+  return !unmapped.has(storage)
+}
+
+/** Filesystems whose compressed extents may not be told apart. */
+const untold = new WeakSet<Storage>()
+
+/** Whether compressed extents were left out, because only root may tell where in them the bytes of a file lie. */
+export function isUntold(storage: Storage): boolean {
+  return untold.has(storage)
+}
+
+/** Where on its device a position of a space lies, in bytes; in a compressed extent, where that begins. */
+export function physicalPlace(space: string, position: number): { physical: number; isCompressed: boolean } {
+  const isCompressed = space.endsWith(COMPRESSED)
+  const physical = isCompressed ? Math.floor(position / MAX_COMPRESSED) * SECTOR : position
+  return { physical, isCompressed }
+}
 
 /** The storages of one run: after it, a device number may come to mean another. */
 export class Storages {
@@ -56,9 +80,9 @@ export class Storages {
   of(fd: number, { dev }: Status): Storage {
     let storage = this.#known.get(dev)
     if (!storage) {
-      const { type } = filesystemOf(fd)
+      const { type, blockSize } = filesystemOf(fd)
       const btrfs = type === BTRFS ? btrfsId(fd) : undefined
-      storage = { id: btrfs ?? `dev ${dev}`, type, proves: type === BTRFS || type === XFS }
+      storage = { id: btrfs ?? `dev ${dev}`, type, blockSize, proves: type === BTRFS || type === XFS }
       this.#known.set(dev, storage)
     }
     return storage
@@ -120,7 +144,10 @@ function pushEncoded(
   end: number,
 ): void {
   const items = btrfsExtents(fd, status.ino, offset, end)
-  if (!items) return
+  if (!items) {
+    untold.add(storage)
+    return
+  }
   let next = 0
   for (const row of rows) {
     const rowEnd = row.logical + row.length
@@ -131,7 +158,7 @@ function pushEncoded(
       if (item.diskStart !== row.physical) continue
       const position = (item.diskStart / SECTOR) * MAX_COMPRESSED + item.offset
       if (!Number.isSafeInteger(position + item.length)) continue
-      push(extents, item.logical, item.length, `${storage.id} compressed`, position, offset, end)
+      push(extents, item.logical, item.length, storage.id + COMPRESSED, position, offset, end)
     }
   }
 }

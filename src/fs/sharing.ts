@@ -1,12 +1,11 @@
-import { constants } from 'node:fs'
-import { release } from 'node:os'
+import { setTimeout } from 'node:timers/promises'
 import { openat } from '../sys/directory.js'
-import { close, readAt } from '../sys/file.js'
+import { close, OPEN_FILE, readAt } from '../sys/file.js'
 import { isUnchanged, type Status, statFd } from '../sys/status.js'
 import type { Directory, DirectoryTree } from './directory-tree.js'
 import { PagedStore } from './paged-store.js'
 import { type SeenFile, SeenFiles } from './seen-files.js'
-import { type SharedExtent, type Storage, Storages, sharedExtents } from './shared-extents.js'
+import { isMapped, type SharedExtent, type Storage, Storages, sharedExtents } from './shared-extents.js'
 import { type Overlap, SharedMap } from './shared-map.js'
 
 /** A range of the file in hand that lies where a range of an earlier file lay. */
@@ -24,13 +23,18 @@ export interface PlannedRange {
   readonly extent: SharedExtent
 }
 
-export const OPEN_FILE = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
+interface SharingOptions {
+  /** Whether files refer to each other at all. */
+  readonly shared: boolean
+  /** Compare the bytes of every pair of shared ranges, whatever their addresses say. */
+  readonly paranoid: boolean
+}
 
 const COMPARE = 1024 * 1024
 const DEFAULT_MEMORY = 64 * 1024 * 1024
 const NO_FILE = -1
-/** The longest tick of the clock of file times, in nanoseconds: CONFIG_HZ=100. */
-const TICK = 10_000_000
+/** The longest tick of the clock of file times, in milliseconds: CONFIG_HZ=100. */
+const TICK = 10
 
 /**
  * Knows which storage was archived, so that a file which shares it can refer to it. A physical address is true only
@@ -44,17 +48,16 @@ export class Sharing {
   /** Numbers of files that nothing may refer to. */
   readonly #untrusted = new Set<number>()
   readonly #storages = new Storages()
-  readonly #paranoid: boolean
+  readonly #options: SharingOptions
   /** Bytes read to compare files, where addresses prove nothing. */
   bytesCompared = 0
 
   /**
-   * @param paranoid - compare the bytes of every pair of shared ranges, whatever their addresses say
    * @param memory - what it may keep in memory, in bytes; the rest goes to a temporary file
    */
-  constructor(tree: DirectoryTree, paranoid: boolean, memory = DEFAULT_MEMORY) {
+  constructor(tree: DirectoryTree, options: SharingOptions, memory = DEFAULT_MEMORY) {
     this.#tree = tree
-    this.#paranoid = paranoid
+    this.#options = options
     this.#store = new PagedStore(memory)
     this.#map = new SharedMap(this.#store)
     this.#files = new SeenFiles(this.#store)
@@ -71,13 +74,23 @@ export class Sharing {
    * @throws SYSTEM_CALL
    */
   examine(fd: number, status: Status, directory: Directory, name: Uint8Array): FileSharing {
+    const now = Date.now()
     const storage = this.#storages.of(fd, status)
-    const extents = sharedExtents(fd, status, storage, 0, status.size)
+    const found = sharedExtents(fd, status, storage, 0, status.size)
+    const extents = this.#options.shared ? found : []
     const mapped = statFd(fd)
     const file = extents.length > 0 ? this.#files.add({ directory, name, status: mapped }) : NO_FILE
-    if (!isSettled(mapped)) this.#untrusted.add(file)
+    const settled = isSettled(mapped, now)
+    if (!settled) this.#untrusted.add(file)
     const proven = this.#prove(fd, storage, extents)
-    return new FileSharing(this.#map, mapped, file, extents, proven, () => this.#untrusted.add(file))
+    const changed = () => void this.#untrusted.add(file)
+    return new FileSharing(
+      this.#map,
+      { status: mapped, canReread: settled && isMapped(storage), changed },
+      file,
+      extents,
+      proven,
+    )
   }
 
   /** Earlier ranges that were found to be still the same storage. */
@@ -120,7 +133,7 @@ export class Sharing {
       return candidates.every(({ extent, overlap }) => {
         const { sighting, start, length } = overlap
         if (!now.has(extent.space, sighting.offset, start, length)) return false
-        if (storage.proves && !this.#paranoid) return true
+        if (storage.proves && !this.#options.paranoid) return true
         return this.#isEqual(fd, extent.offset + start - extent.position, seen, sighting.offset, length)
       })
     } finally {
@@ -140,11 +153,20 @@ export class Sharing {
   }
 }
 
-/** The sharing of one file, while it is read. */
-export class FileSharing {
+/** A file that is about to be read. */
+interface Examined {
   /** As it was after the file was mapped: what it is compared with once it was read. */
   readonly status: Status
+  /** As long as its status stays, so do its bytes: it was written back, and whoever changes it again will be seen. */
+  readonly canReread: boolean
   /** To be called when the file changed while it was read: nothing may refer to it. */
+  readonly changed: () => void
+}
+
+/** The sharing of one file, while it is read. */
+export class FileSharing implements Examined {
+  readonly status: Status
+  readonly canReread: boolean
   readonly changed: () => void
   readonly #map: SharedMap
   readonly #file: number
@@ -153,13 +175,13 @@ export class FileSharing {
 
   constructor(
     map: SharedMap,
-    status: Status,
+    { status, canReread, changed }: Examined,
     file: number,
     extents: readonly SharedExtent[],
     proven: ReadonlySet<number>,
-    changed: () => void,
   ) {
     this.status = status
+    this.canReread = canReread
     this.changed = changed
     this.#map = map
     this.#file = file
@@ -230,11 +252,18 @@ class Coverage {
   }
 }
 
-const [major = 0, minor = 0] = release().split('.').map(Number)
-const HAS_FINE_TIMES = major > 6 || (major === 6 && minor >= 13)
+/** Whether the last change of a file is so long ago that the next one will show in its change time. */
+function isSettled({ changed }: Status, now: number): boolean {
+  return changeTime(changed) + TICK < now
+}
 
-function isSettled({ changed }: Status): boolean {
-  if (HAS_FINE_TIMES) return true
-  const now = BigInt(Date.now()) * 1_000_000n
-  return BigInt(changed.seconds) * 1_000_000_000n + BigInt(changed.nanoseconds) + BigInt(TICK) < now
+/** Resolves when the change time of a file that was changed just now has become one that proves something. */
+export async function settle({ changed }: Status): Promise<void> {
+  const age = Date.now() - changeTime(changed)
+  if (age >= -TICK && age <= TICK) await setTimeout(TICK + 1 - age)
+}
+
+/** In milliseconds. */
+function changeTime({ seconds, nanoseconds }: Status['changed']): number {
+  return seconds * 1000 + nanoseconds / 1_000_000
 }

@@ -2,14 +2,15 @@ import { type ErrorCode, ReftarError } from '../errors.js'
 import { compareBytes } from '../format/bytes.js'
 import type { ArchiveRecord, Entry, Metadata } from '../record.js'
 import { openat, readDirectory } from '../sys/directory.js'
-import { close } from '../sys/file.js'
+import { close, OPEN_FILE } from '../sys/file.js'
 import { errnoName } from '../sys/koffi.js'
 import { isSameFile, isUnchanged, S_IFREG, type Status, statAt, statFd, typeOf } from '../sys/status.js'
 import { type Directory, DirectoryTree, pathOf } from './directory-tree.js'
 import { fileExtents, type ReadTally } from './file-extents.js'
+import { FileSource } from './file-source.js'
 import { captureMetadata, entryTypeOf } from './metadata.js'
 import { type Selection, selectPaths } from './selection.js'
-import { OPEN_FILE, Sharing } from './sharing.js'
+import { type FileSharing, Sharing, settle } from './sharing.js'
 
 export interface TreeSummary {
   entries: number
@@ -30,6 +31,7 @@ export interface TreeSummary {
 
 export interface TreeRequest {
   readonly directory: Uint8Array
+  readonly shared: boolean
   readonly paranoid: boolean
   readonly isExcluded: (status: Status) => boolean
   readonly summary: TreeSummary
@@ -74,7 +76,7 @@ class TreeWalk {
   constructor(selection: Selection, request: TreeRequest) {
     this.#selection = selection
     this.#request = request
-    this.#sharing = new Sharing(this.#tree, request.paranoid)
+    this.#sharing = new Sharing(this.#tree, request)
   }
 
   async *records(): AsyncGenerator<ArchiveRecord, void, undefined> {
@@ -232,12 +234,14 @@ class TreeWalk {
         )
         return
       }
+      await settle(opened)
       const sharing = this.#sharing.examine(fd, opened, directory, name)
       const { status } = sharing
       const entry = this.#entry(parent, name, 'file', captureMetadata(fd, name, status), status.nlink > 1)
       this.#remember(status, entry)
       yield entry
-      yield* this.#content(fd, sharing, path)
+      const source = sharing.canReread ? new FileSource(this.#tree, directory, name, status) : undefined
+      yield* this.#content(fd, sharing, source, path)
     } finally {
       close(fd)
     }
@@ -245,14 +249,15 @@ class TreeWalk {
 
   async *#content(
     fd: number,
-    sharing: ReturnType<Sharing['examine']>,
+    sharing: FileSharing,
+    source: FileSource | undefined,
     path: Uint8Array,
   ): AsyncGenerator<ArchiveRecord, void, undefined> {
     const { summary } = this.#request
     const { status } = sharing
     const missingBefore = this.#tally.missingBytes
     let size = 0
-    for await (const extent of fileExtents(fd, status.size, sharing, this.#tally)) {
+    for await (const extent of fileExtents(fd, status.size, sharing, source, this.#tally)) {
       size += extent.kind === 'data' ? extent.bytes.byteLength : extent.length
       yield extent
     }

@@ -9,6 +9,8 @@ export type { TreeSummary }
 export interface TreeOptions extends Common {
   /** Where relative paths begin; the working directory by default. */
   readonly directory?: Path
+  /** Put out references for storage that files share; true by default. */
+  readonly shared?: boolean
   /** Read and compare shared storage instead of trusting its addresses. */
   readonly paranoid?: boolean
   /** Files to leave out, by device and inode: the archive itself, when it may lie in its own tree. */
@@ -31,7 +33,14 @@ export function treeSource(
 ): Origin<ArchiveRecord, TreeSummary> {
   const list = Array.from(paths, pathBytes)
   if (list.length === 0) throw new ReftarError('INVALID_ARGUMENT', 'no path, expected at least one')
-  const { directory = '.', onEvent = () => undefined, paranoid = false, exclude = [], signal } = options
+  const {
+    directory = '.',
+    onEvent = () => undefined,
+    shared = true,
+    paranoid = false,
+    exclude = [],
+    signal,
+  } = options
   const summary: TreeSummary = {
     entries: 0,
     files: 0,
@@ -45,6 +54,7 @@ export function treeSource(
   }
   const records = treeRecords(list, {
     directory: pathBytes(directory),
+    shared,
     paranoid,
     isExcluded: ({ dev, ino }) => exclude.some(file => file.ino === ino && deviceOf(file.dev) === dev),
     summary,

@@ -60,16 +60,27 @@ export function seekHole(fd: number, offset: number): number | undefined {
   throw systemError('lseek', error)
 }
 
+/** To read a regular file: a link is not followed, and nothing is waited for. */
+export const OPEN_FILE = fs.constants.O_RDONLY | fs.constants.O_NOFOLLOW | fs.constants.O_NONBLOCK
+
+/** Up to this many bytes a synchronous read is faster than the way to another thread and back. */
+export const SMALL_READ = 128 * 1024
+
 /** Reads until `length` bytes are there or the file ends; the result may be shorter. @throws SYSTEM_CALL */
 export function readAt(fd: number, offset: number, length: number): Uint8Array {
   const bytes = Buffer.allocUnsafeSlow(length)
+  return bytes.subarray(0, readInto(fd, offset, bytes))
+}
+
+/** As {@link readAt}, into memory that is there. Returns how many bytes it was. @throws SYSTEM_CALL */
+export function readInto(fd: number, offset: number, into: Uint8Array): number {
   let done = 0
-  while (done < length) {
-    const count = call(() => fs.readSync(fd, bytes, done, length - done, offset + done))
+  while (done < into.byteLength) {
+    const count = call(() => fs.readSync(fd, into, done, into.byteLength - done, offset + done))
     if (count === 0) break
     done += count
   }
-  return bytes.subarray(0, done)
+  return done
 }
 
 const fsRead = promisify(fs.read)
@@ -79,13 +90,18 @@ const fsDatasync = promisify(fs.fdatasync)
 /** As {@link readAt}, on another thread. @throws SYSTEM_CALL */
 export async function readAtAsync(fd: number, offset: number, length: number): Promise<Uint8Array> {
   const bytes = Buffer.allocUnsafeSlow(length)
+  return bytes.subarray(0, await readIntoAsync(fd, offset, bytes))
+}
+
+/** As {@link readInto}, on another thread. @throws SYSTEM_CALL */
+export async function readIntoAsync(fd: number, offset: number, into: Uint8Array): Promise<number> {
   let done = 0
-  while (done < length) {
-    const { bytesRead } = await callAsync(fsRead(fd, bytes, done, length - done, offset + done))
+  while (done < into.byteLength) {
+    const { bytesRead } = await callAsync(fsRead(fd, into, done, into.byteLength - done, offset + done))
     if (bytesRead === 0) break
     done += bytesRead
   }
-  return bytes.subarray(0, done)
+  return done
 }
 
 /** Writes all of `bytes`. @throws SYSTEM_CALL */

@@ -1,0 +1,258 @@
+import { addressesFollow, DataSpace } from '../format/data-space.js'
+import { type Data, type Reference, sliceData } from '../record.js'
+import { HintTable } from './hint-table.js'
+import { LARGEST_READ, SentData, type Spool } from './sent-data.js'
+
+/** What is known of each block of a piece of data, docs/FORMAT.md. */
+export interface BlockHints {
+  readonly crcs: Uint32Array
+  /** A second hash, so that blocks which differ seldom look the same. */
+  readonly hashes: Uint32Array
+  /** 1 for a block of zeros, which is never a duplicate. */
+  readonly zeros: Uint8Array
+}
+
+export interface FinderOptions {
+  /** In bytes. */
+  readonly blockSize: number
+  /** The bound of the table of hints, in bytes. */
+  readonly memory: number
+  readonly spool: Spool | undefined
+}
+
+export interface FinderTotals {
+  /** Bytes for which references went out, because equal data had gone out before. */
+  duplicateBytes: number
+  /** Bytes of earlier data that were read again to compare them. */
+  comparedBytes: number
+  /** Blocks that are remembered. */
+  hints: number
+  /** One of how many blocks is remembered. */
+  sampling: number
+}
+
+/** A part of the data in hand that equals earlier data; in bytes. */
+interface Match {
+  readonly start: number
+  readonly end: number
+  /** Where the equal bytes went. */
+  readonly address: number
+}
+
+/** A block shorter than this is not looked for: its reference would take as much room. In bytes. */
+const SHORTEST = 64
+/** What is compared at first behind a hint, in bytes. */
+const FIRST_COMPARE = 64 * 1024
+
+/** Finds data that equals earlier data. Hashes say where to look, and only comparing bytes makes a reference. */
+export class DuplicateFinder {
+  readonly #blockSize: number
+  readonly #hints: HintTable
+  readonly #sent: SentData
+  readonly #hasSpool: boolean
+  /** From addresses of the data that came in to addresses of the data that went out. */
+  readonly #translated = new DataSpace<number>(1, addressesFollow)
+  /** Where the data would go on that the last reference ended with. */
+  #next: number | undefined
+  readonly #totals: FinderTotals
+
+  /** @param totals - counted up as data comes */
+  constructor({ blockSize, memory, spool }: FinderOptions, totals: FinderTotals) {
+    this.#blockSize = blockSize
+    this.#totals = totals
+    this.#hints = new HintTable(memory)
+    this.#sent = new SentData(blockSize, spool)
+    this.#hasSpool = spool !== undefined
+  }
+
+  /** Whole blocks, or a part of one; out come the parts of it that are new, and references for the others. */
+  take(data: Data, hints: BlockHints): Iterable<Data> | AsyncIterable<Data | Reference> {
+    const isNew = this.#next === undefined && this.#hit(data, hints, 0) === undefined
+    return isNew && !this.#hasSpool
+      ? [this.#send(data, hints, 0, data.bytes.byteLength)]
+      : this.#search(data, hints)
+  }
+
+  /** What came in at `address` went out here; in pieces. @throws DANGLING_REFERENCE */
+  *translate(reference: Reference): Generator<Reference, void, undefined> {
+    for (const { place, skip, length } of this.#translated.resolve(reference.address, reference.length)) {
+      yield { ...reference, address: place + skip, length }
+    }
+  }
+
+  /** The data does not go on in the file in hand. */
+  interrupt(): void {
+    this.#next = undefined
+  }
+
+  async *#search(data: Data, hints: BlockHints): AsyncGenerator<Data | Reference, void, undefined> {
+    const { bytes } = data
+    const size = Math.min(bytes.byteLength, this.#blockSize)
+    /** Everything before is done with. */
+    let start = 0
+    let match = await this.#goOn(bytes, size)
+    for (let at = 0; at < bytes.byteLength; ) {
+      if (match) {
+        if (start < match.start) yield* this.#sendLater(data, hints, start, match.start)
+        yield this.#refer(match)
+        start = match.end
+        at = match.end
+      }
+      const hit = this.#hit(data, hints, at / size)
+      if (!hit) break
+      at = hit.block * size
+      match = await this.#match(bytes, size, start, at, hit.address)
+      if (match) continue
+      this.#hints.forget(hints.crcs[hit.block] as number, hints.hashes[hit.block] as number)
+      at += size
+    }
+    if (start < bytes.byteLength) {
+      this.#next = undefined
+      yield* this.#sendLater(data, hints, start, bytes.byteLength)
+    }
+  }
+
+  /** The first block from `block` on that may be a duplicate. */
+  #hit(
+    { bytes }: Data,
+    { crcs, hashes, zeros }: BlockHints,
+    block: number,
+  ): { block: number; address: number } | undefined {
+    if (bytes.byteLength < SHORTEST) return undefined
+    for (let i = block; i < crcs.length; i++) {
+      const hash = hashes[i] as number
+      if (zeros[i] === 1 || !this.#hints.samples(hash)) continue
+      const address = this.#hints.find(crcs[i] as number, hash)
+      if (address !== undefined) return { block: i, address }
+    }
+    return undefined
+  }
+
+  /** The beginning of the data, where it goes on like the data that the last reference ended with. */
+  async #goOn(bytes: Uint8Array, size: number): Promise<Match | undefined> {
+    if (this.#next === undefined) return undefined
+    const address = this.#next
+    const after = this.#sent.around(address)?.after ?? 0
+    const end = await this.#equalAfter(bytes, size, address, after, LARGEST_READ)
+    return end > 0 ? { start: 0, end, address } : undefined
+  }
+
+  /** The equal bytes around a block at `at`, back to `floor` and on to the end of the data. */
+  async #match(
+    bytes: Uint8Array,
+    size: number,
+    floor: number,
+    at: number,
+    address: number,
+  ): Promise<Match | undefined> {
+    const around = this.#sent.around(address)
+    if (!around) return undefined
+    const after = await this.#equalAfter(bytes.subarray(at), size, address, around.after, FIRST_COMPARE)
+    if (after === 0) return undefined
+    const before = await this.#equalBefore(bytes.subarray(floor, at), size, address, around.before)
+    return { start: at - before, end: at + after, address: address - before }
+  }
+
+  /** How many bytes, in whole blocks of `size`, equal what went out from `address` on. */
+  async #equalAfter(
+    bytes: Uint8Array,
+    size: number,
+    address: number,
+    after: number,
+    first: number,
+  ): Promise<number> {
+    const limit = wholeBlocks(Math.min(bytes.byteLength, after), size)
+    for (let done = 0, step = first; done < limit; step *= 2) {
+      const count = Math.min(limit - done, Math.max(size, Math.min(step, LARGEST_READ)))
+      const sent = await this.#read(address + done, count)
+      if (!sent) return done
+      const here = bytes.subarray(done, done + count)
+      if (Buffer.compare(here, sent) !== 0) {
+        let equal = 0
+        while (Buffer.compare(here.subarray(equal, equal + size), sent.subarray(equal, equal + size)) === 0)
+          equal += size
+        return done + equal
+      }
+      done += count
+    }
+    return limit
+  }
+
+  /** How many of the last bytes, in whole blocks of `size`, equal what went out just before `address`. */
+  async #equalBefore(bytes: Uint8Array, size: number, address: number, before: number): Promise<number> {
+    const limit = wholeBlocks(Math.min(bytes.byteLength, before), size)
+    const { byteLength } = bytes
+    for (let done = 0, step = size; done < limit; step *= 2) {
+      const count = Math.min(limit - done, Math.max(size, Math.min(step, LARGEST_READ)))
+      const sent = await this.#read(address - done - count, count)
+      if (!sent) return done
+      const here = bytes.subarray(byteLength - done - count, byteLength - done)
+      if (Buffer.compare(here, sent) !== 0) {
+        let at = count
+        while (Buffer.compare(here.subarray(at - size, at), sent.subarray(at - size, at)) === 0) at -= size
+        return done + count - at
+      }
+      done += count
+    }
+    return limit
+  }
+
+  async #read(address: number, length: number): Promise<Uint8Array | undefined> {
+    const bytes = await this.#sent.read(address, length)
+    this.#totals.comparedBytes += bytes?.byteLength ?? 0
+    return bytes
+  }
+
+  #refer({ start, end, address }: Match): Reference {
+    const length = end - start
+    this.#translated.append(0, length, address)
+    this.#next = address + length
+    this.#totals.duplicateBytes += length
+    return { kind: 'reference', address, length, origin: 'dedup' }
+  }
+
+  /** Sends bytes `start` to `end` of data, and remembers its blocks. */
+  #send(data: Data, hints: BlockHints, start: number, end: number): Data {
+    const part = this.#part(data, start, end)
+    this.#remember(data, hints, start, end)
+    this.#sent.append(part)
+    return part
+  }
+
+  async *#sendLater(
+    data: Data,
+    hints: BlockHints,
+    start: number,
+    end: number,
+  ): AsyncGenerator<Data, void, undefined> {
+    const part = this.#part(data, start, end)
+    this.#remember(data, hints, start, end)
+    await this.#sent.append(part)
+    yield part
+  }
+
+  /** A copy, so that a few blocks do not keep the memory of all the data in hand. */
+  #part(data: Data, start: number, end: number): Data {
+    if (start === 0 && end === data.bytes.byteLength) return data
+    const [first, last] = [start / this.#blockSize, end / this.#blockSize]
+    const part = sliceData(data, start, end, data.crcs?.subarray(first, last))
+    return { ...part, bytes: new Uint8Array(part.bytes) }
+  }
+
+  #remember({ bytes }: Data, { crcs, hashes, zeros }: BlockHints, start: number, end: number): void {
+    const address = this.#sent.size
+    this.#translated.append(0, end - start, address)
+    if (bytes.byteLength < SHORTEST) return
+    const size = Math.min(bytes.byteLength, this.#blockSize)
+    for (let at = start, block = start / size; at < end; at += size, block++) {
+      if (zeros[block] !== 1)
+        this.#hints.add(crcs[block] as number, hashes[block] as number, address + at - start)
+    }
+    this.#totals.hints = this.#hints.count
+    this.#totals.sampling = this.#hints.sampling
+  }
+}
+
+function wholeBlocks(length: number, size: number): number {
+  return length - (length % size)
+}

@@ -1,0 +1,115 @@
+import { ReftarError } from '../errors.js'
+import { DataSpace } from '../format/data-space.js'
+import type { Data, From, Source } from '../record.js'
+
+/** Keeps a copy of data, so that it can be read again. */
+export interface Spool extends Source {
+  /** Appends bytes: the first come to offset 0. */
+  write(bytes: Uint8Array): void | Promise<void>
+}
+
+/** Data of this many bytes is kept at hand, whether it can be read again elsewhere or not. */
+const RECENT = 8 * 1024 * 1024
+/** In bytes. */
+export const LARGEST_READ = 1024 * 1024
+/** What a record of any size is taken to cost, in bytes. */
+const RECORD_WEIGHT = 256
+
+interface Recent {
+  readonly address: number
+  readonly bytes: Uint8Array
+}
+
+/** The data that went out, by address, as far as it can be read again. */
+export class SentData {
+  readonly #space: DataSpace<From | undefined>
+  readonly #spool: Spool | undefined
+  readonly #scratch = new Uint8Array(LARGEST_READ)
+  #recent: Recent[] = []
+  #oldest = 0
+  #weight = 0
+  /** Sources that have changed: nothing more is asked of them. */
+  readonly #changed = new WeakSet<Source>()
+
+  /** @param blockSize - in bytes: a run ends at data that does not fill its last block */
+  constructor(blockSize: number, spool?: Spool) {
+    this.#spool = spool
+    this.#space = new DataSpace<From | undefined>(
+      1,
+      (place, length, next) =>
+        length % blockSize === 0 &&
+        place?.source === next?.source &&
+        (place === undefined || place.offset + length === next?.offset),
+    )
+  }
+
+  /** The address that the next data gets, in bytes. */
+  get size(): number {
+    return this.#space.size
+  }
+
+  append({ bytes, from }: Data): void | Promise<void> {
+    const address = this.#space.append(0, bytes.byteLength, from)
+    this.#recent.push({ address, bytes })
+    this.#weight += bytes.byteLength + RECORD_WEIGHT
+    while (this.#weight > RECENT) {
+      this.#weight -= (this.#recent[this.#oldest++] as Recent).bytes.byteLength + RECORD_WEIGHT
+    }
+    if (this.#oldest > this.#recent.length / 2) {
+      this.#recent = this.#recent.slice(this.#oldest)
+      this.#oldest = 0
+    }
+    return this.#spool?.write(bytes)
+  }
+
+  /** How many bytes of the same run lie before and from an address; undefined where there is no data. */
+  around(address: number): { readonly before: number; readonly after: number } | undefined {
+    const piece = this.#space.at(address)
+    return piece && { before: piece.skip, after: piece.length }
+  }
+
+  /** Bytes of one run, to be used before the next call; undefined when they cannot be had. At most {@link LARGEST_READ}. */
+  async read(address: number, length: number): Promise<Uint8Array | undefined> {
+    const recent = this.#read(address, length)
+    if (recent) return recent
+    const into = this.#scratch.subarray(0, length)
+    if (this.#spool) {
+      await this.#spool.read(address, into)
+      return into
+    }
+    const piece = this.#space.at(address)
+    if (!piece?.place) return undefined
+    const { source, offset } = piece.place
+    if (this.#changed.has(source)) return undefined
+    try {
+      const reading = source.read(offset + piece.skip, into)
+      if (reading) await reading
+      return into
+    } catch (error) {
+      if (!(error instanceof ReftarError && (error.code === 'SOURCE_CHANGED' || error.errno))) throw error
+      this.#changed.add(source)
+      return undefined
+    }
+  }
+
+  #read(address: number, length: number): Uint8Array | undefined {
+    let low = this.#oldest
+    let high = this.#recent.length
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      if ((this.#recent[middle] as Recent).address <= address) low = middle + 1
+      else high = middle
+    }
+    if (low === this.#oldest) return undefined
+    const parts: Uint8Array[] = []
+    for (let i = low - 1, left = length; left > 0; i++) {
+      const recent = this.#recent[i]
+      if (!recent) return undefined
+      const skip = parts.length === 0 ? address - recent.address : 0
+      const part = recent.bytes.subarray(skip, skip + left)
+      left -= part.byteLength
+      parts.push(part)
+    }
+    return parts.length === 1 ? parts[0] : Buffer.concat(parts)
+  }
+}
