@@ -1,5 +1,5 @@
 import { BLOCK_KERNEL } from './block-kernel-bytes.js'
-import { loadChecksums } from './checksums.js'
+import { loadCrc32 } from './crc32.js'
 
 /** What the blocks of some bytes sum to, one of each for every block, in their order. */
 export interface BlockSums {
@@ -89,7 +89,7 @@ function emptySums(bytes: Uint8Array, blockSize: number): BlockSums {
 
 /** Sums to the same in plain JavaScript, with the CRC32 of hash-wasm. */
 export async function loadPlainKernel(): Promise<BlockKernel> {
-  const { crc32 } = await loadChecksums()
+  const crc32 = await loadCrc32()
   return {
     sum(bytes, blockSize) {
       const sums = emptySums(bytes, blockSize)

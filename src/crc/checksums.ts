@@ -1,15 +1,14 @@
 import { createHash, subtle } from 'node:crypto'
-import { createCRC32 } from 'hash-wasm'
 import type { Checksums } from '../format/checksums.js'
+import { loadBlockKernel } from './block-kernel.js'
+import { loadCrc32 } from './crc32.js'
 
-/** Compiles the hashes on first use: hash-wasm starts asynchronously and is synchronous from then on. */
+/** Compiles what is WebAssembly; all is synchronous from then on. */
 export async function loadChecksums(): Promise<Checksums> {
-  const hasher = await createCRC32()
+  const [crc32, kernel] = await Promise.all([loadCrc32(), loadBlockKernel()])
   return {
-    crc32(bytes) {
-      const digest = hasher.init().update(bytes).digest('binary')
-      return new DataView(digest.buffer, digest.byteOffset, digest.byteLength).getUint32(0)
-    },
+    crc32,
+    blockCrcs: (bytes, blockSize) => kernel.sum(bytes, blockSize).crcs,
     sha256: bytes => createHash('sha256').update(bytes).digest(),
   }
 }

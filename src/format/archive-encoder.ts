@@ -193,9 +193,8 @@ export class ArchiveEncoder {
     const length = data.bytes.byteLength
     const count = length / size
     this.#append({ kind: 'dataRow', length, mayBeShared: data.mayBeShared })
-    for (let i = 0; i < count; i++) {
-      this.#crcs.push(data.crcs?.[i] ?? this.#checksums.crc32(data.bytes.subarray(i * size, (i + 1) * size)))
-    }
+    const crcs = data.crcs?.length === count ? data.crcs : this.#checksums.blockCrcs(data.bytes, blockSize)
+    for (const crc of crcs) this.#crcs.push(crc)
     if (size === blockSize) {
       this.#wholes.push(data.bytes)
       this.#wholeLength += length

@@ -328,7 +328,7 @@ class SegmentBlocks {
     }
     const bytes = this.#payload.subarray(this.#short, this.#short + length)
     this.#short += length
-    return [bytes, this.#check(bytes, length)]
+    return [bytes, this.#check(bytes)]
   }
 
   #takeWhole(length: number): [Uint8Array, Uint32Array] {
@@ -340,22 +340,22 @@ class SegmentBlocks {
     }
     const bytes = this.#payload.subarray(this.#whole, this.#whole + length)
     this.#whole += length
-    return [bytes, this.#check(bytes, this.#blockSize)]
+    return [bytes, this.#check(bytes)]
   }
 
-  #check(bytes: Uint8Array, size: number): Uint32Array {
-    const count = bytes.byteLength / size
+  /** Whole blocks, or a part of one. */
+  #check(bytes: Uint8Array): Uint32Array {
+    const count = Math.ceil(bytes.byteLength / this.#blockSize)
     const crcs = this.#crcs.slice(this.#block, this.#block + count)
     if (crcs.length < count)
       throw new ReftarError('BAD_FIELD', `rows describe more than ${this.#crcs.length} blocks`)
-    for (let i = 0; i < count; i++) {
-      const found = this.#checksums.crc32(bytes.subarray(i * size, (i + 1) * size))
-      if (found !== crcs[i]) {
-        throw new ReftarError(
-          'CHECKSUM_MISMATCH',
-          `block ${this.#block + i} of the segment has CRC32 ${found}, expected ${crcs[i]}`,
-        )
-      }
+    const found = this.#checksums.blockCrcs(bytes, this.#blockSize)
+    const wrong = found.findIndex((crc, i) => crc !== crcs[i])
+    if (wrong !== -1) {
+      throw new ReftarError(
+        'CHECKSUM_MISMATCH',
+        `block ${this.#block + wrong} of the segment has CRC32 ${found[wrong]}, expected ${crcs[wrong]}`,
+      )
     }
     this.#block += count
     return crcs

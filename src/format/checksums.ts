@@ -2,6 +2,8 @@
 export interface Checksums {
   /** CRC-32 of IEEE 802.3, as an unsigned number. */
   readonly crc32: (bytes: Uint8Array) => number
+  /** The CRC-32 of each block of `blockSize` bytes; the last block may be shorter. */
+  readonly blockCrcs: (bytes: Uint8Array, blockSize: number) => Uint32Array
   /** 32 bytes, FIPS 180-4. */
   readonly sha256: (bytes: Uint8Array) => Uint8Array
 }
