@@ -139,14 +139,9 @@ for (const name of ['btrfs', 'xfs'] as const) {
         t.ok(files.get('b')?.bytes.equals(original), `after its ${moment}: bytes of the second`)
         t.equal(files.get('b')?.state, 'whole')
         const first = files.get('a')
-        const isRight = first?.bytes.equals(original) === true
-        t.ok(
-          isRight || first?.state === 'changed',
-          `${first?.state}, ${isRight ? 'as it was' : 'something else'}`,
-        )
-        if (moment === 'end') t.ok(isRight && first?.state === 'whole')
-        else t.equal(first?.state, 'changed')
-        t.same(told, first?.state === 'changed' ? ['SOURCE_CHANGED a'] : [])
+        t.equal(first?.state, moment === 'end' ? 'whole' : 'changed')
+        if (moment === 'end') t.ok(first?.bytes.equals(original), 'bytes of the first')
+        t.same(told, moment === 'end' ? [] : ['SOURCE_CHANGED a'])
       }
     })
   }
@@ -286,7 +281,7 @@ t.test('a file that shrinks while it is read', async t => {
   const directory = testDirectory(t, 'xfs')
   if (directory === undefined) return
   for (const size of [0, 1, 3 * MIB, 3 * MIB + 5, 8 * MIB - 1]) {
-    const { source, target } = sourceAndTarget(fs.mkdtempSync(join(directory, 'x')))
+    const { source } = sourceAndTarget(fs.mkdtempSync(join(directory, 'x')))
     const original = noise(8 * MIB)
     const file = join(source, 'f')
     fs.writeFileSync(file, original)
@@ -299,7 +294,6 @@ t.test('a file that shrinks while it is read', async t => {
     t.ok(archived?.bytes.equals(original.subarray(0, length)), 'nothing is invented')
     t.same(told, ['SOURCE_CHANGED f'])
     t.equal(summary.changed, 1)
-    t.same(fs.readdirSync(target), [])
   }
 })
 
