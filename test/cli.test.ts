@@ -1,4 +1,5 @@
 import { execFileSync } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
 import * as fs from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
@@ -403,15 +404,18 @@ t.test('signals', async t => {
   fs.mkdirSync(join(directory, 'tree'))
   fs.mkdirSync(join(directory, 'out'))
   const big = join(directory, 'tree/big')
-  fs.writeFileSync(big, noise(MIB))
-  const mebibyte = noise(MIB, 'more')
-  for (let i = 1; i < 400; i++) fs.appendFileSync(big, mebibyte)
+  for (let i = 0; i < 400; i++) fs.appendFileSync(big, randomBytes(MIB))
   fs.writeFileSync(join(directory, 'old'), 'an older archive')
   const { stdout: archive } = await shell(`${REFTAR} create tree | head -c 20000000`, { cwd: directory })
+  const start = (t: Test, ...argv: readonly string[]) => {
+    const running = started(argv, directory)
+    t.teardown(() => running.kill('SIGKILL'))
+    return running
+  }
 
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     await t.test(`${signal}: create -f`, async t => {
-      const running = started(['create', '-f', 'old', 'tree'], directory)
+      const running = start(t, 'create', '-f', 'old', 'tree')
       await until(() => fs.readdirSync(directory).some(name => name.includes('part')))
       running.kill(signal)
       const { stdout, stderr, signal: by } = await running.ended
@@ -421,7 +425,7 @@ t.test('signals', async t => {
     })
 
     await t.test(`${signal}: create to a reader that does not read`, async t => {
-      const running = started(['create', 'tree'], directory)
+      const running = start(t, 'create', 'tree')
       await until(() => fs.readFileSync(`/proc/${running.pid}/cmdline`, 'latin1').includes('create'))
       running.pause()
       await until(() => bytesRead(running.pid) > 8 * MIB)
@@ -432,7 +436,7 @@ t.test('signals', async t => {
     })
 
     await t.test(`${signal}: extract`, async t => {
-      const running = started(['extract', '-C', 'out'], directory)
+      const running = start(t, 'extract', '-C', 'out')
       running.feed(archive)
       await until(() => namesBelow(join(directory, 'out')).some(name => name.endsWith('/big')))
       running.kill(signal)
