@@ -40,7 +40,7 @@ interface Match {
 }
 
 /** A block shorter than this is not looked for: its reference would take as much room. In bytes. */
-const SHORTEST = 64
+const SHORTEST = 16
 /** What is compared at first behind a hint, in bytes. */
 const FIRST_COMPARE = 64 * 1024
 
@@ -161,6 +161,8 @@ export class DuplicateFinder {
     after: number,
     first: number,
   ): Promise<number> {
+    // Part of a block equals the end of earlier data, or nothing: only the ends of files can be cloned together.
+    if (size < this.#blockSize && after !== size) return 0
     const limit = wholeBlocks(Math.min(bytes.byteLength, after), size)
     for (let done = 0, step = first; done < limit; step *= 2) {
       const count = Math.min(limit - done, Math.max(size, Math.min(step, LARGEST_READ)))

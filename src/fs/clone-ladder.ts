@@ -7,7 +7,7 @@ import { filesystemOf } from '../sys/filesystem.js'
 import { errnoName, systemError } from '../sys/koffi.js'
 import { statFd } from '../sys/status.js'
 
-/** `auto` clones what was shared and what is cheaper to clone than to copy; `exact` only what was shared. */
+/** `auto` clones what was shared and what was found equal; `exact` only what was shared. */
 export type Reflink = 'auto' | 'exact' | 'always' | 'never'
 
 export interface CloneSummary {
@@ -31,8 +31,6 @@ export interface CloneRequest {
   readonly origin: Origin
 }
 
-/** Below this a copy is cheaper than a clone. */
-const CLONE_PAYS = 16 * 1024
 const COPY = 1024 * 1024
 const SMALL_COPY = 128 * 1024
 
@@ -107,11 +105,10 @@ export class CloneLadder {
   }
 
   /** Why a range is to be copied without trying to clone it. */
-  #refusal({ sourceOffset, targetOffset, length, origin }: CloneRequest, pair: Pair): string | undefined {
+  #refusal({ sourceOffset, targetOffset, origin }: CloneRequest, pair: Pair): string | undefined {
     if (this.#reflink === 'never') return 'not asked for'
     if (pair.impossible !== undefined) return errnoName(pair.impossible)
     if (origin === 'dedup' && this.#reflink === 'exact') return 'not shared at the source'
-    if (origin === 'dedup' && this.#reflink === 'auto' && length < CLONE_PAYS) return 'cheaper to copy'
     return (sourceOffset - targetOffset) % pair.unit === 0 ? undefined : 'not aligned'
   }
 

@@ -31,13 +31,14 @@ export function blockSplitter(options: BlockSplitterOptions = {}): Stage<Archive
   let held: Data[] = []
 
   function* release(): Generator<ArchiveRecord, void, undefined> {
-    const first = held[0]
+    const [first] = held
     if (!first) return
-    held = held.slice(1)
-    const bytes = held.length === 0 ? first.bytes : Buffer.concat([first, ...held].map(data => data.bytes))
+    const bytes = ownMemory(held.map(data => data.bytes))
+    const { from, mayBeShared } = first
+    const isRun = from && held.every(isContinued)
     held = []
     summary.blocks++
-    yield { kind: 'data', bytes, mayBeShared: first.mayBeShared }
+    yield { kind: 'data', bytes, ...(isRun && { from }), mayBeShared }
   }
 
   function* split(data: Data): Generator<ArchiveRecord, void, undefined> {
@@ -89,4 +90,22 @@ export function checkBlockSize(blockSize: number): void {
       `block size is ${blockSize}, expected a power of two from 512 to 65536`,
     )
   }
+}
+
+/** Joined, so that a part of a block does not keep the memory of all that it was read with. */
+function ownMemory(parts: readonly Uint8Array[]): Uint8Array {
+  const [first] = parts
+  if (parts.length === 1 && first?.byteLength === first?.buffer.byteLength) return first as Uint8Array
+  return Buffer.concat(parts)
+}
+
+/** Whether data comes from where the data before it ended. */
+function isContinued({ from }: Data, i: number, all: readonly Data[]): boolean {
+  const before = all[i - 1]
+  if (!before) return true
+  return (
+    from !== undefined &&
+    from.source === before.from?.source &&
+    from.offset === before.from.offset + before.bytes.byteLength
+  )
 }

@@ -9,9 +9,8 @@ export type { Reflink, WriteSummary }
 
 export interface WriteOptions extends Common {
   /**
-   * How references become sharing. `auto`, the default, clones what was shared at the source, and what was found
-   * equal where a clone is cheaper than a copy; `exact` clones only what was shared; `always` fails where it cannot
-   * clone; `never` copies.
+   * How references become sharing. `auto`, the default, clones what was shared at the source and what was found
+   * equal, where it can; `exact` clones only what was shared; `always` fails where it cannot clone; `never` copies.
    */
   readonly reflink?: Reflink
 }
