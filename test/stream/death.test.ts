@@ -109,8 +109,9 @@ function closed(stream: Stream): Promise<void> {
 
 /** Makes streams only to destroy them, and tells how many they are. */
 async function destroyUnused(streams: readonly unknown[]): Promise<number> {
+  const closes = (streams as Stream[]).map(closed)
   for (const stream of streams as Stream[]) stream.on('error', () => undefined).destroy()
-  await setTimeout(20)
+  await Promise.all(closes)
   return streams.length
 }
 
