@@ -5,6 +5,7 @@ import { runExtract } from './cli/extract.js'
 import { runList } from './cli/list.js'
 import { escapeText } from './cli/output.js'
 import { FATAL } from './cli/run.js'
+import { runSharing } from './cli/sharing.js'
 import { ReftarError } from './errors.js'
 
 const program = new Command('reftar')
@@ -60,6 +61,16 @@ program
   .addOption(new Option('-v, --verbose', 'with type, mode, owner, size and time').default(false))
   .addOption(json())
   .action(runList)
+
+program
+  .command('sharing')
+  .description('tell which files share storage')
+  .argument('<path...>', 'files and directories; what is in them counts')
+  .option('-C, --directory <directory>', 'where relative paths begin', '.')
+  .option('--content', 'read all of it too, and find what is equal but not shared', false)
+  .addOption(new Option('-v, --verbose', 'every range and every file, not only the largest').default(false))
+  .addOption(json())
+  .action(runSharing)
 
 function wholeNumber(text: string): number {
   if (!/^\d+$/.test(text)) throw new InvalidArgumentError('expected a whole number')

@@ -1,4 +1,5 @@
 export { type CreateOptions, type CreateSummary, create, type Dedup } from './create.js'
+export type { Duplicate } from './duplicates.js'
 export { type ErrorCode, type ErrorDetails, ReftarError } from './errors.js'
 export type { Common, Path, ReftarEvent } from './event.js'
 export { type ExtractOptions, type ExtractSummary, extract } from './extract.js'
@@ -26,6 +27,16 @@ export {
   sliceData,
   type Time,
 } from './record.js'
+export { type SharingOptions, sharing } from './sharing.js'
+export type {
+  FilePlace,
+  FileUsage,
+  SharedRange,
+  SharingGroup,
+  SharingReport,
+  SharingSummary,
+  Usage,
+} from './sharing-report.js'
 export { type BlockSplitterOptions, type BlockSummary, blockSplitter } from './stream/block-splitter.js'
 export { type CrcDedupOptions, crcDedup, type DedupSummary, type Spool } from './stream/crc-dedup.js'
 export { type EntrySourceSummary, entrySource, type NewEntry, type NewItem } from './stream/entry-source.js'

@@ -92,6 +92,9 @@ const BELOW: Record<string, readonly string[]> = {
   'create.ts': ['errors.ts', 'event.ts', 'format', 'stream'],
   'extract.ts': ['event.ts', 'format', 'stream'],
   'list.ts': ['record.ts', 'event.ts', 'format', 'stream'],
+  'duplicates.ts': ['record.ts', 'format', 'stream'],
+  'sharing-report.ts': ['duplicates.ts', 'fs'],
+  'sharing.ts': ['errors.ts', 'event.ts', 'fs', 'stream', 'duplicates.ts', 'sharing-report.ts'],
   'verify.ts': ['record.ts', 'event.ts', 'format', 'stream'],
 }
 /** What files of src/fs and src/stream may have from elsewhere is bound more closely. */

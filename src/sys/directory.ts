@@ -86,16 +86,27 @@ const entriesBuffer = Buffer.alloc(64 * 1024)
 
 /** All names in an open directory but `.` and `..`, in the order of the disk: getdents64(2). @throws SYSTEM_CALL */
 export function readDirectory(directory: number): Uint8Array[] {
-  const names: Uint8Array[] = []
+  return readEntries(directory).map(({ name }) => name)
+}
+
+/** A name, and the type of what it names as in the mode of a file: 0 where the filesystem does not tell. */
+export interface DirectoryEntry {
+  readonly name: Uint8Array
+  readonly type: number
+}
+
+/** As {@link readDirectory}, with types. @throws SYSTEM_CALL */
+export function readEntries(directory: number): DirectoryEntry[] {
+  const entries: DirectoryEntry[] = []
   // From the start, and afresh: btrfs shows only the names that were there at the last rewind.
   check(Number(libc().lseek(directory, 0, SEEK_SET)), 'lseek')
   for (;;) {
     const length = check(libc().getdents64(directory, entriesBuffer, entriesBuffer.byteLength), 'getdents64')
-    if (length === 0) return names
+    if (length === 0) return entries
     for (let at = 0; at < length; at += entriesBuffer.readUInt16LE(at + 16)) {
       const start = at + 19 // struct linux_dirent64: ino, off, reclen, type, name
       const name = new Uint8Array(entriesBuffer.subarray(start, entriesBuffer.indexOf(0, start)))
-      if (!isDots(name)) names.push(name)
+      if (!isDots(name)) entries.push({ name, type: entriesBuffer.readUInt8(at + 18) << 12 })
     }
   }
 }

@@ -34,8 +34,11 @@ export function btrfsId(fd: number): string | undefined {
   return buffer.toString('hex', 16, 32)
 }
 
+const xattrBuffer = Buffer.alloc(28) // struct fsxattr
+
 /** Whether an XFS file lies on the realtime device, whose addresses are another space. */
 export function isRealtime(fd: number): boolean {
-  const buffer = Buffer.alloc(28) // struct fsxattr
-  return ioctl(fd, FS_IOC_FSGETXATTR, buffer) === 0 && (buffer.readUInt32LE(0) & FS_XFLAG_REALTIME) !== 0
+  return (
+    ioctl(fd, FS_IOC_FSGETXATTR, xattrBuffer) === 0 && (xattrBuffer.readUInt32LE(0) & FS_XFLAG_REALTIME) !== 0
+  )
 }
