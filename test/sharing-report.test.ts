@@ -347,6 +347,22 @@ for (const name of ['btrfs', 'btrfs-zstd'] as const) {
   })
 }
 
+t.test('an overlay, whose addresses prove nothing', async t => {
+  const directory = testDirectory(t, 'xfs')
+  if (directory === undefined) return
+  const [lower, merged] = ['lower', 'merged'].map(name => join(directory, name)) as [string, string]
+  for (const name of ['lower', 'merged', 'upper', 'work']) fs.mkdirSync(join(directory, name))
+  fs.writeFileSync(join(lower, 'a'), noise(64 * KIB))
+  reflink(join(lower, 'a'), join(lower, 'b'))
+  const layers = `lowerdir=${lower},upperdir=${directory}/upper,workdir=${directory}/work`
+  execFileSync('mount', ['-t', 'overlay', '-o', layers, 'overlay', merged])
+  t.teardown(() => execFileSync('umount', [merged]))
+  const events: ReftarEvent[] = []
+  const found = await report(t, merged, ['.'], { onEvent: event => events.push(event) })
+  t.equal(found.summary.saved, 64 * KIB)
+  t.same(notes(events), ['some addresses may be wrong: only those of btrfs and XFS are sure'])
+})
+
 t.test('where nothing can share', async t => {
   for (const name of ['ext4', 'tmpfs'] as const) {
     const directory = testDirectory(t, name)

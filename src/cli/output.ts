@@ -109,9 +109,11 @@ function pathFrom(error: unknown): Uint8Array | undefined {
   return path === undefined ? undefined : pathBytes(path)
 }
 
+const UTF_8 = new TextDecoder('utf-8', { ignoreBOM: true })
+
 /** A path as it stands in JSON: as text, and in Base64 too where it is not UTF-8. */
 export function pathFields(path: Uint8Array): { path: string; pathBase64?: string } {
-  const text = new TextDecoder('utf-8', { ignoreBOM: true }).decode(path)
+  const text = UTF_8.decode(path)
   const isText = Buffer.from(text).equals(path)
   return isText ? { path: text } : { path: text, pathBase64: Buffer.from(path).toString('base64') }
 }

@@ -52,10 +52,13 @@ export function walkFiles(
 
 /** A path below the roots of a selection, with the slash in front that the path had which was asked for. */
 export function shownPath(selection: Selection, path: Uint8Array): Uint8Array {
+  return isAbsolute(selection, path) ? Buffer.concat([SLASH, path]) : path
+}
+
+function isAbsolute({ whole, absolute, children }: Selection, path: Uint8Array): boolean {
+  if (whole) return absolute
   const slash = path.indexOf(0x2f)
-  const top = latin1(slash === -1 ? path : path.subarray(0, slash))
-  const { absolute } = selection.whole ? selection : (selection.children.get(top) ?? selection)
-  return absolute ? Buffer.concat([SLASH, path]) : path
+  return children.get(latin1(slash === -1 ? path : path.subarray(0, slash)))?.absolute === true
 }
 
 /** What is said of a file that an error keeps out. */
