@@ -1,4 +1,4 @@
-import { createHash, subtle } from 'node:crypto'
+import { createHash } from 'node:crypto'
 import type { Checksums } from '../format/checksums.js'
 import { loadBlockKernel } from './block-kernel.js'
 import { loadCrc32 } from './crc32.js'
@@ -11,9 +11,4 @@ export async function loadChecksums(): Promise<Checksums> {
     blockCrcs: (bytes, blockSize) => kernel.sum(bytes, blockSize).crcs,
     sha256: bytes => createHash('sha256').update(bytes).digest(),
   }
-}
-
-/** SHA-256, on another thread. */
-export async function sha256Async(bytes: Uint8Array): Promise<Uint8Array> {
-  return new Uint8Array(await subtle.digest('SHA-256', bytes))
 }

@@ -23,7 +23,12 @@ export interface Header {
 const BASE_SIZE = 32
 
 export function isBlockSize(value: number): boolean {
-  return Number.isInteger(Math.log2(value)) && value >= MIN_BLOCK_SIZE && value <= MAX_BLOCK_SIZE
+  return (
+    Number.isInteger(value) &&
+    (value & (value - 1)) === 0 &&
+    value >= MIN_BLOCK_SIZE &&
+    value <= MAX_BLOCK_SIZE
+  )
 }
 
 export function encodeHeader(header: Header, { crc32 }: Checksums): Uint8Array {

@@ -1,6 +1,6 @@
 import { type ErrorCode, ReftarError } from '../errors.js'
 import { compareBytes } from '../format/bytes.js'
-import type { ArchiveRecord, Entry, Metadata } from '../record.js'
+import { type ArchiveRecord, type Entry, lengthOf, type Metadata } from '../record.js'
 import { openat, readDirectory } from '../sys/directory.js'
 import { close, OPEN_FILE } from '../sys/file.js'
 import { errnoName } from '../sys/koffi.js'
@@ -258,7 +258,8 @@ class TreeWalk {
     const missingBefore = this.#tally.missingBytes
     let size = 0
     for await (const extent of fileExtents(fd, status.size, sharing, source, this.#tally)) {
-      size += extent.kind === 'data' ? extent.bytes.byteLength : extent.length
+      size += lengthOf(extent)
+      this.#count()
       yield extent
     }
     const isWhole = size === status.size && isUnchanged(statFd(fd), status)
@@ -271,12 +272,16 @@ class TreeWalk {
     if (missing > 0) this.#problem('SYSTEM_CALL', path, `${missing} bytes could not be read and are missing`)
     summary.files++
     summary.logicalBytes += size
-    summary.bytesRead = this.#tally.bytesRead + this.#sharing.bytesCompared
-    summary.sharedBytes = this.#tally.sharedBytes
-    summary.holeBytes = this.#tally.holeBytes
-    summary.missingBytes = this.#tally.missingBytes
+    this.#count()
     yield { kind: 'end', state: isWhole ? 'whole' : 'changed' }
     this.#request.onEntry(path, size)
+  }
+
+  #count(): void {
+    const { summary } = this.#request
+    const { bytesRead, sharedBytes, holeBytes, missingBytes } = this.#tally
+    summary.bytesRead = bytesRead + this.#sharing.bytesCompared
+    Object.assign(summary, { sharedBytes, holeBytes, missingBytes })
   }
 
   /** The ordinal of the entry that is the same inode, if there was one. */

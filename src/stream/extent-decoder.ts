@@ -1,4 +1,5 @@
-import { loadChecksums, sha256Async } from '../crc/checksums.js'
+import { loadChecksums } from '../crc/checksums.js'
+import { type Digested, DigestThread } from '../crc/digest-thread.js'
 import { ReftarError } from '../errors.js'
 import { ArchiveParser, type DecodedSegment } from '../format/archive-parser.js'
 import { equalBytes } from '../format/bytes.js'
@@ -20,7 +21,7 @@ export interface DecodeSummary extends Totals {
 /** A segment that was found good but for its digest, which is under way. */
 interface Decoded {
   readonly segment: DecodedSegment
-  readonly digest: Promise<Uint8Array> | undefined
+  readonly digested: Promise<Digested> | undefined
   readonly totals: Totals
 }
 
@@ -54,6 +55,7 @@ export function decoding<Out>(
     dataBytes: 0,
     logicalBytes: 0,
   }
+  const thread = new DigestThread()
   let parser: ArchiveParser
   let decoded: Decoded | undefined
 
@@ -61,10 +63,12 @@ export function decoding<Out>(
   async function* next(chunk: Uint8Array): AsyncGenerator<Out, void, undefined> {
     try {
       for (const segment of parser.push(chunk)) {
-        const digest = segment.payloadDigest && sha256Async(segment.payload)
+        // A copy, because the records show the memory itself.
+        const digested = segment.payloadDigest && thread.digest(segment.payload.slice())
+        digested?.catch(() => undefined)
         const { totals } = parser
         yield* release()
-        decoded = { segment, digest, totals }
+        decoded = { segment, digested, totals }
       }
     } catch (error) {
       yield* release()
@@ -74,9 +78,10 @@ export function decoding<Out>(
 
   async function* release(): AsyncGenerator<Out, void, undefined> {
     if (!decoded) return
-    const { segment, digest, totals } = decoded
+    const { segment, digested, totals } = decoded
     decoded = undefined
-    if (digest && segment.payloadDigest && !equalBytes(segment.payloadDigest, await digest)) {
+    const digest = (await digested)?.digest
+    if (digest && segment.payloadDigest && !equalBytes(segment.payloadDigest, digest)) {
       const message = 'the payload of the segment has another SHA-256 than its header says'
       throw new ReftarError('CHECKSUM_MISMATCH', message, { offset: segment.offset })
     }
@@ -101,6 +106,7 @@ export function decoding<Out>(
         yield* release()
         parser.end()
       },
+      close: () => thread.close(),
     },
   }
 }

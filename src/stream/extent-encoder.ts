@@ -1,4 +1,5 @@
-import { loadChecksums, sha256Async } from '../crc/checksums.js'
+import { loadChecksums } from '../crc/checksums.js'
+import { type Digested, DigestThread } from '../crc/digest-thread.js'
 import { ArchiveEncoder, type ClosedSegment } from '../format/archive-encoder.js'
 import { DEFAULT_BLOCK_SIZE } from '../format/constants.js'
 import type { Totals } from '../format/trailer.js'
@@ -21,6 +22,12 @@ export interface EncodeSummary extends Totals {
   archiveBytes: number
 }
 
+/** A segment whose digest is under way. */
+interface Closed {
+  readonly segment: ClosedSegment
+  readonly digested: Promise<Digested> | undefined
+}
+
 type Writable<T> = { -readonly [K in keyof T]: T[K] }
 
 /**
@@ -41,11 +48,10 @@ export function extentEncoder(options: ExtentEncoderOptions = {}): Stage<Uint8Ar
     dataBytes: 0,
     logicalBytes: 0,
   }
+  const thread = new DigestThread()
   let encoder: ArchiveEncoder
   let begun = false
-  let closed:
-    | { readonly segment: ClosedSegment; readonly digest: Promise<Uint8Array> | undefined }
-    | undefined
+  let closed: Closed | undefined
 
   function* out(...parts: Uint8Array[]): Generator<Uint8Array, void, undefined> {
     for (const part of parts) {
@@ -61,17 +67,20 @@ export function extentEncoder(options: ExtentEncoderOptions = {}): Stage<Uint8Ar
     if (!begun) yield* out(encoder.header())
     begun = true
     for (const segment of segments) {
-      const digest = payloadDigest ? sha256Async(segment.payload) : undefined
+      const digested = payloadDigest ? thread.digest(segment.payload) : undefined
+      // Whoever waits for it hears of the error; a stream that was destroyed does not wait.
+      digested?.catch(() => undefined)
       yield* release()
-      closed = { segment, digest }
+      closed = { segment, digested }
     }
   }
 
   async function* release(): AsyncGenerator<Uint8Array, void, undefined> {
     if (!closed) return
-    const { segment, digest } = closed
+    const { segment, digested } = closed
     closed = undefined
-    yield* out(encoder.seal(segment, await digest), segment.payload)
+    const { bytes, digest } = (await digested) ?? { bytes: segment.payload }
+    yield* out(encoder.seal({ ...segment, payload: bytes }, digest), bytes)
   }
 
   return stage<ArchiveRecord, Uint8Array, EncodeSummary>(
@@ -89,6 +98,7 @@ export function extentEncoder(options: ExtentEncoderOptions = {}): Stage<Uint8Ar
         yield* release()
         yield* out(encoder.trailer())
       },
+      close: () => thread.close(),
     },
     options.signal,
   )

@@ -150,6 +150,7 @@ export function composeSink<S extends object>(
   const first = stages[0] as unknown as Writable
   const room = new Gate()
   first.on('drain', () => room.open())
+  const closed = allClosed(stages)
   let finished: Promise<void> | undefined
   const composed = sink<unknown, S>(
     summary,
@@ -163,7 +164,7 @@ export function composeSink<S extends object>(
         first.end(undefined)
         return finished ?? Promise.resolve()
       },
-      close: () => finished?.catch(() => undefined),
+      close: () => closed,
     },
     signal,
     () => {
@@ -181,7 +182,7 @@ export function composeOrigin<T, S extends object>(
   signal?: AbortSignal,
 ): Origin<T, S> {
   const last = stages[stages.length - 1] as unknown as AsyncIterable<T>
-  const closed = Promise.all(stages.map(stage => new Promise(resolve => stage.once('close', resolve))))
+  const closed = allClosed(stages)
   async function* items() {
     connect(stages).catch(() => undefined)
     try {
@@ -191,6 +192,10 @@ export function composeOrigin<T, S extends object>(
     }
   }
   return origin(summary, items, signal, () => destroy(stages))
+}
+
+async function allClosed(stages: readonly NodeJS.EventEmitter[]): Promise<void> {
+  await Promise.all(stages.map(stage => new Promise(resolve => stage.once('close', resolve))))
 }
 
 function destroy(stages: readonly unknown[]): void {

@@ -24,13 +24,16 @@ export interface TreeOptions extends Common {
  *
  * What cannot be archived is told as a problem, and the rest goes on.
  *
- * @throws INVALID_ARGUMENT at once for no path, an empty one, one with `..`, and two of the same name; through the
+ * @throws INVALID_ARGUMENT at once for no list of paths, no path, an empty one, one with `..`, and two of the same name; through the
  *   stream SYSTEM_CALL when a path that was given does not exist
  */
 export function treeSource(
   paths: Iterable<Path>,
   options: TreeOptions = {},
 ): Origin<ArchiveRecord, TreeSummary> {
+  if (typeof paths === 'string' || paths instanceof Uint8Array) {
+    throw new ReftarError('INVALID_ARGUMENT', 'paths are one path, expected a list of paths')
+  }
   const list = Array.from(paths, pathBytes)
   if (list.length === 0) throw new ReftarError('INVALID_ARGUMENT', 'no path, expected at least one')
   const {

@@ -34,7 +34,7 @@ export interface Running {
   resume(): void
 }
 
-/** `$REFTAR` in a script is the command. */
+/** In a script, `"$NODE" "$CLI"` is the command. */
 export function shell(script: string, options: RunOptions = {}): Promise<Ended> {
   return run(['bash', '-c', `set -o pipefail; ${script}`], options)
 }
