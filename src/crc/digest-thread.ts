@@ -1,13 +1,6 @@
 import { createHash } from 'node:crypto'
 import { Worker } from 'node:worker_threads'
 
-export interface Digested {
-  /** The bytes that were given, in the same memory. */
-  readonly bytes: Uint8Array
-  /** SHA-256, FIPS 180-4. */
-  readonly digest: Uint8Array
-}
-
 /** Below this, in bytes, the way to another thread and back takes longer than the digest. */
 const SMALL = 256 * 1024
 
@@ -15,34 +8,42 @@ const CODE = `
   const { createHash } = require('node:crypto')
   const { parentPort } = require('node:worker_threads')
   parentPort.on('message', bytes => {
-    const digest = createHash('sha256').update(bytes).digest()
-    parentPort.postMessage({ bytes, digest }, [bytes.buffer])
+    parentPort.postMessage(createHash('sha256').update(bytes).digest())
   })
 `
 
 interface Waiting {
-  resolve(digested: Digested): void
+  resolve(digest: Uint8Array): void
   reject(error: Error): void
 }
 
 /**
- * Makes digests on a thread of its own. Memory is handed over and comes back: node's own asynchronous digest copies
- * it twice, which takes as long as the digest.
+ * Makes SHA-256 digests (FIPS 180-4) on a thread of its own, of copies in memory that both threads see. Node's own
+ * asynchronous digest copies to new memory, twice, which takes as long as the digest.
  */
 export class DigestThread {
   #worker: Worker | undefined
+  /** Free memory to copy to; it grows to the largest that was asked for. */
+  #memory: SharedArrayBuffer[] = []
   /** In the order in which digests were asked for, which is the order in which they come. */
   readonly #waiting: Waiting[] = []
 
-  /** Takes memory that nobody else uses; until the promise resolves, it is empty. */
-  digest(bytes: Uint8Array): Promise<Digested> {
-    if (bytes.byteLength < SMALL || bytes.byteLength !== bytes.buffer.byteLength) {
-      return Promise.resolve({ bytes, digest: createHash('sha256').update(bytes).digest() })
+  /** The digest of bytes in pieces, which are not looked at any more when this returns. */
+  digest(pieces: readonly Uint8Array[]): Promise<Uint8Array> {
+    const length = pieces.reduce((sum, { byteLength }) => sum + byteLength, 0)
+    if (length < SMALL) return Promise.resolve(digestOf(pieces))
+    const free = this.#memory.pop()
+    const memory = free && free.byteLength >= length ? free : new SharedArrayBuffer(length)
+    const bytes = new Uint8Array(memory, 0, length)
+    let at = 0
+    for (const piece of pieces) {
+      bytes.set(piece, at)
+      at += piece.byteLength
     }
     this.#worker ??= this.#start()
-    const digested = new Promise<Digested>((resolve, reject) => this.#waiting.push({ resolve, reject }))
-    this.#worker.postMessage(bytes, [bytes.buffer as ArrayBuffer])
-    return digested
+    this.#worker.postMessage(bytes)
+    const digest = new Promise<Uint8Array>((resolve, reject) => this.#waiting.push({ resolve, reject }))
+    return digest.finally(() => this.#memory.push(memory))
   }
 
   /** Ends the thread; digests that are under way are given up. */
@@ -52,7 +53,7 @@ export class DigestThread {
 
   #start(): Worker {
     const worker = new Worker(CODE, { eval: true })
-    worker.on('message', (digested: Digested) => this.#waiting.shift()?.resolve(digested))
+    worker.on('message', (digest: Uint8Array) => this.#waiting.shift()?.resolve(digest))
     const fail = (error: Error) => {
       for (const { reject } of this.#waiting.splice(0)) reject(error)
     }
@@ -60,4 +61,10 @@ export class DigestThread {
     worker.on('exit', () => fail(new Error('the thread that makes digests has ended')))
     return worker
   }
+}
+
+function digestOf(pieces: readonly Uint8Array[]): Uint8Array {
+  const hash = createHash('sha256')
+  for (const piece of pieces) hash.update(piece)
+  return hash.digest()
 }

@@ -27,6 +27,7 @@ import { OwnerNamesWriter } from './owner-names.js'
 import {
   encodeSegmentHead,
   paddingLength,
+  payloadLength,
   type SegmentLayout,
   type SegmentPosition,
   tablesLength,
@@ -51,9 +52,14 @@ export interface ClosedSegment {
   readonly names: Uint8Array
   readonly rows: Uint8Array
   readonly crcs: Uint32Array
-  /** Short blocks, padding and whole blocks. */
-  readonly payload: Uint8Array
+  /** Short blocks, padding and whole blocks, in few pieces. */
+  readonly payload: readonly Uint8Array[]
+  /** In bytes. */
+  readonly payloadLength: number
 }
+
+/** From this many bytes on, a write of its own costs less than a copy. */
+const LARGE_PIECE = 128 * 1024
 
 interface Start extends Omit<SegmentPosition, 'offset' | 'sequence'> {
   readonly openDirectories: readonly number[]
@@ -146,7 +152,7 @@ export class ArchiveEncoder {
 
   /** The header and tables of a segment. Segments are sealed in their order, each once. */
   seal(segment: ClosedSegment, payloadDigest: Uint8Array = new Uint8Array(DIGEST_SIZE)): Uint8Array {
-    const payload = { length: segment.payload.byteLength, digest: payloadDigest }
+    const payload = { length: segment.payloadLength, digest: payloadDigest }
     const head = encodeSegmentHead(segment.position, segment.layout, segment, payload, this.#checksums)
     this.#digest = new Uint8Array(chainDigest(this.#digest, this.#checksums.sha256(head), this.#checksums))
     return head
@@ -279,8 +285,9 @@ export class ArchiveEncoder {
     }
     const position = { ...start, offset: this.#offset, sequence: this.#totals.segments }
     const padding = new Uint8Array(paddingLength(this.#offset, layout, blockSize))
-    const payload = Buffer.concat([...this.#shorts, padding, ...this.#wholes])
-    this.#offset += SEGMENT_HEADER_SIZE + tablesLength(layout) + payload.byteLength
+    const length = payloadLength(this.#offset, layout, blockSize)
+    const payload = coalesce([...this.#shorts, padding, ...this.#wholes])
+    this.#offset += SEGMENT_HEADER_SIZE + tablesLength(layout) + length
     this.#totals.segments++
     const crcs = Uint32Array.from(this.#crcs)
     this.#names = new OwnerNamesWriter()
@@ -291,7 +298,7 @@ export class ArchiveEncoder {
     this.#shortLength = 0
     this.#wholeLength = 0
     this.#start = this.#startHere()
-    return { position, layout, openDirectories, names, rows, crcs, payload }
+    return { position, layout, openDirectories, names, rows, crcs, payload, payloadLength: length }
   }
 }
 
@@ -299,6 +306,26 @@ function checkLength({ kind, length }: ExtentRow): void {
   if (!(Number.isSafeInteger(length) && length > 0)) {
     throw new ReftarError('INVALID_ARGUMENT', `${kind} has length ${length}, expected 1 or more`)
   }
+}
+
+/** Large pieces stay as they are, and small neighbours become one: each piece is a write in the end. */
+function coalesce(pieces: readonly Uint8Array[]): Uint8Array[] {
+  const out: Uint8Array[] = []
+  let small: Uint8Array[] = []
+  const merge = () => {
+    if (small.length > 0) out.push(Buffer.concat(small))
+    small = []
+  }
+  for (const piece of pieces) {
+    if (piece.byteLength < LARGE_PIECE) {
+      small.push(piece)
+      continue
+    }
+    merge()
+    out.push(piece)
+  }
+  merge()
+  return out
 }
 
 /** No fewer bytes than the row of an entry and its owner names need. */

@@ -1,5 +1,5 @@
 import { loadChecksums } from '../crc/checksums.js'
-import { type Digested, DigestThread } from '../crc/digest-thread.js'
+import { DigestThread } from '../crc/digest-thread.js'
 import { ReftarError } from '../errors.js'
 import { ArchiveParser, type DecodedSegment } from '../format/archive-parser.js'
 import { equalBytes } from '../format/bytes.js'
@@ -21,7 +21,7 @@ export interface DecodeSummary extends Totals {
 /** A segment that was found good but for its digest, which is under way. */
 interface Decoded {
   readonly segment: DecodedSegment
-  readonly digested: Promise<Digested> | undefined
+  readonly digest: Promise<Uint8Array> | undefined
   readonly totals: Totals
 }
 
@@ -63,12 +63,12 @@ export function decoding<Out>(
   async function* next(chunk: Uint8Array): AsyncGenerator<Out, void, undefined> {
     try {
       for (const segment of parser.push(chunk)) {
-        // A copy, because the records show the memory itself.
-        const digested = segment.payloadDigest && thread.digest(segment.payload.slice())
-        digested?.catch(() => undefined)
+        const digest = segment.payloadDigest && thread.digest([segment.payload])
+        // Whoever waits for it hears of the error; a stream that was destroyed does not wait.
+        digest?.catch(() => undefined)
         const { totals } = parser
         yield* release()
-        decoded = { segment, digested, totals }
+        decoded = { segment, digest, totals }
       }
     } catch (error) {
       yield* release()
@@ -78,10 +78,10 @@ export function decoding<Out>(
 
   async function* release(): AsyncGenerator<Out, void, undefined> {
     if (!decoded) return
-    const { segment, digested, totals } = decoded
+    const { segment, digest, totals } = decoded
     decoded = undefined
-    const digest = (await digested)?.digest
-    if (digest && segment.payloadDigest && !equalBytes(segment.payloadDigest, digest)) {
+    const found = await digest
+    if (found && segment.payloadDigest && !equalBytes(segment.payloadDigest, found)) {
       const message = 'the payload of the segment has another SHA-256 than its header says'
       throw new ReftarError('CHECKSUM_MISMATCH', message, { offset: segment.offset })
     }

@@ -1,5 +1,5 @@
 import { loadChecksums } from '../crc/checksums.js'
-import { type Digested, DigestThread } from '../crc/digest-thread.js'
+import { DigestThread } from '../crc/digest-thread.js'
 import { ArchiveEncoder, type ClosedSegment } from '../format/archive-encoder.js'
 import { DEFAULT_BLOCK_SIZE } from '../format/constants.js'
 import type { Totals } from '../format/trailer.js'
@@ -25,7 +25,7 @@ export interface EncodeSummary extends Totals {
 /** A segment whose digest is under way. */
 interface Closed {
   readonly segment: ClosedSegment
-  readonly digested: Promise<Digested> | undefined
+  readonly digest: Promise<Uint8Array> | undefined
 }
 
 type Writable<T> = { -readonly [K in keyof T]: T[K] }
@@ -67,20 +67,19 @@ export function extentEncoder(options: ExtentEncoderOptions = {}): Stage<Uint8Ar
     if (!begun) yield* out(encoder.header())
     begun = true
     for (const segment of segments) {
-      const digested = payloadDigest ? thread.digest(segment.payload) : undefined
+      const digest = payloadDigest ? thread.digest(segment.payload) : undefined
       // Whoever waits for it hears of the error; a stream that was destroyed does not wait.
-      digested?.catch(() => undefined)
+      digest?.catch(() => undefined)
       yield* release()
-      closed = { segment, digested }
+      closed = { segment, digest }
     }
   }
 
   async function* release(): AsyncGenerator<Uint8Array, void, undefined> {
     if (!closed) return
-    const { segment, digested } = closed
+    const { segment, digest } = closed
     closed = undefined
-    const { bytes, digest } = (await digested) ?? { bytes: segment.payload }
-    yield* out(encoder.seal({ ...segment, payload: bytes }, digest), bytes)
+    yield* out(encoder.seal(segment, await digest), ...segment.payload)
   }
 
   return stage<ArchiveRecord, Uint8Array, EncodeSummary>(
