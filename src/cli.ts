@@ -6,6 +6,7 @@ import { runList } from './cli/list.js'
 import { escapeText } from './cli/output.js'
 import { FATAL } from './cli/run.js'
 import { runSharing } from './cli/sharing.js'
+import { runVerify } from './cli/verify.js'
 import { ReftarError } from './errors.js'
 
 const program = new Command('reftar')
@@ -71,6 +72,15 @@ program
   .addOption(new Option('-v, --verbose', 'every range and every file, not only the largest').default(false))
   .addOption(json())
   .action(runSharing)
+
+program
+  .command('verify')
+  .description('check all that an extraction would, and write nothing')
+  .addOption(file())
+  .option('--against <directory>', 'compare it with the tree below a directory')
+  .addOption(verbose())
+  .addOption(json())
+  .action(runVerify)
 
 function wholeNumber(text: string): number {
   if (!/^\d+$/.test(text)) throw new InvalidArgumentError('expected a whole number')

@@ -29,6 +29,8 @@ export type ErrorCode =
   | 'TARGET_EXISTS'
   /** Something other than this run changed the target while it was written. */
   | 'TARGET_CHANGED'
+  /** A tree is not as the archive has it. */
+  | 'DIFFERENT'
   /** `reflink: 'always'` was asked for, and a range could not be cloned. */
   | 'CLONE_REFUSED'
   /** A stream that feeds or drains this one died before it had ended. */

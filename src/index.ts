@@ -44,4 +44,6 @@ export { type DecodeSummary, type ExtentDecoderOptions, extentDecoder } from './
 export { type EncodeSummary, type ExtentEncoderOptions, extentEncoder } from './stream/extent-encoder.js'
 export { type Reflink, reflinkWriter, type WriteOptions, type WriteSummary } from './stream/reflink-writer.js'
 export type { Live, Origin, Sink, Stage } from './stream/stage.js'
+export { type ComparisonSummary, treeComparer } from './stream/tree-comparer.js'
 export { type TreeOptions, type TreeSummary, treeSource } from './stream/tree-source.js'
+export { type VerifyOptions, type VerifySummary, verify } from './verify.js'

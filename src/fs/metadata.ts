@@ -1,4 +1,5 @@
-import type { Entry, EntryType, Metadata, Owner } from '../record.js'
+import { quotePath } from '../event.js'
+import type { Device, Entry, EntryType, Metadata, Owner, Time } from '../record.js'
 import { readlinkat } from '../sys/directory.js'
 import {
   changeMode,
@@ -11,7 +12,7 @@ import {
 import { groupId, groupName, userId, userName } from '../sys/owners.js'
 import { S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFREG, type Status, typeOf } from '../sys/status.js'
 
-/** Capture and apply, side by side: what one side stores the other sets. */
+/** Capture, apply and compare, side by side: what one stores the others set and expect. */
 
 const TYPES = new Map<number, EntryType>([
   [S_IFREG, 'file'],
@@ -83,12 +84,52 @@ function applyOwner(
   change: (uid: number, gid: number) => void,
 ): boolean {
   if (!owner) return true
-  const uid = idFor(owner.user, owner.uid, userId)
-  const gid = idFor(owner.group, owner.gid, groupId)
+  const { uid, gid } = ownerHere(owner)
   if (status.uid === uid && status.gid === gid) return true
   if (process.geteuid?.() !== 0) return false
   change(uid, gid)
   return true
+}
+
+/**
+ * In which fields that were captured a file differs, in words.
+ *
+ * @param name - of the file in `directory`, or empty for the directory itself
+ * @throws SYSTEM_CALL
+ */
+export function metadataDifferences(
+  directory: number,
+  name: Uint8Array,
+  status: Status,
+  { mode, owner, modified, linkTarget, device }: Metadata,
+): string[] {
+  const out: string[] = []
+  const compare = (what: string, found: string, expected: string) => {
+    if (found !== expected) out.push(`has ${what} ${found}, expected ${expected}`)
+  }
+  const octal = (bits: number) => bits.toString(8).padStart(4, '0')
+  if (mode !== undefined && typeOf(status) !== S_IFLNK)
+    compare('mode', octal(status.mode & PERMISSIONS), octal(mode))
+  if (owner) {
+    const { uid, gid } = ownerHere(owner)
+    compare('owner', `${status.uid}:${status.gid}`, `${uid}:${gid}`)
+  }
+  if (modified) compare('time', timeText(status.modified), timeText(modified))
+  if (linkTarget) compare('target', quotePath(readlinkat(directory, name)), quotePath(linkTarget))
+  if (device) compare('device', deviceText(status.device), deviceText(device))
+  return out
+}
+
+function timeText({ seconds, nanoseconds }: Time): string {
+  return `${seconds}.${String(nanoseconds).padStart(9, '0')}`
+}
+
+function deviceText({ major, minor }: Device): string {
+  return `${major},${minor}`
+}
+
+function ownerHere({ user, uid, group, gid }: Owner): { readonly uid: number; readonly gid: number } {
+  return { uid: idFor(user, uid, userId), gid: idFor(group, gid, groupId) }
 }
 
 /** A name goes before a number, as long as this system knows it. */

@@ -1,0 +1,222 @@
+import { type ErrorCode, ReftarError } from '../errors.js'
+import { EntryPaths } from '../format/path.js'
+import type { ArchiveRecord, Entry } from '../record.js'
+import { openat, readDirectory } from '../sys/directory.js'
+import { ENOENT } from '../sys/errno.js'
+import { close, OPEN_FILE } from '../sys/file.js'
+import { errnoName } from '../sys/koffi.js'
+import { isSameFile, type Status, statAt, statFd } from '../sys/status.js'
+import { ContentComparison, type Difference, type OpenFile, type SharingTally } from './content-comparison.js'
+import { type Directory, DirectoryTree } from './directory-tree.js'
+import { entryTypeOf, metadataDifferences } from './metadata.js'
+
+export interface ComparisonSummary extends SharingTally {
+  entries: number
+  files: number
+  /** Sum of the sizes of all files, in bytes. */
+  logicalBytes: number
+  /** Everything that is not in the tree as it is in the archive. */
+  differences: number
+}
+
+export interface ComparisonRequest {
+  readonly directory: Uint8Array
+  readonly summary: ComparisonSummary
+  readonly onEntry: (path: Uint8Array, size: number) => void
+  readonly onDifference: (code: ErrorCode, path: Uint8Array, message: string) => void
+}
+
+/** A directory of the archive; without a directory of the tree, nothing in it is looked for. */
+interface OpenDirectory {
+  readonly ordinal: number
+  readonly path: Uint8Array
+  readonly directory: Directory | undefined
+  /** The names that the archive has, where it has all: of a directory that was captured. */
+  readonly names: Set<string> | undefined
+}
+
+interface FileInHand {
+  readonly path: Uint8Array
+  /** Of the extents so far, in bytes. */
+  size: number
+  /** In the tree. */
+  open: OpenFile | undefined
+  /** One difference of its content is told. */
+  differs: boolean
+}
+
+const NO_NAME = new Uint8Array(0)
+
+/** Compares records with the tree below a directory: what is there, what it says, what it holds, and what it shares. */
+export class TreeComparison {
+  readonly #request: ComparisonRequest
+  readonly #tree = new DirectoryTree('SOURCE_CHANGED')
+  readonly #content: ContentComparison
+  readonly #paths = new EntryPaths()
+  /** Of entries that later ones may be hard links to: the inode that stands for them. */
+  readonly #linked = new Map<number, Status>()
+  readonly #stack: OpenDirectory[] = []
+  #file: FileInHand | undefined
+
+  /** @throws SYSTEM_CALL when the directory cannot be opened */
+  constructor(request: ComparisonRequest) {
+    this.#request = request
+    this.#content = new ContentComparison(this.#tree, request.summary)
+    const directory = this.#tree.root(request.directory)
+    this.#stack.push({ ordinal: 0, path: NO_NAME, directory, names: undefined })
+  }
+
+  /** @throws SYSTEM_CALL, SOURCE_CHANGED */
+  write(record: ArchiveRecord): void | Promise<void> {
+    if (record.kind === 'entry') return this.#entry(record)
+    const file = this.#file
+    if (!file) throw new ReftarError('BAD_STRUCTURE', `${record.kind} outside of a file`)
+    if (record.kind === 'end') return this.#end(file, record.state)
+    return this.#extent(file, record)
+  }
+
+  /** All records have come. @throws SYSTEM_CALL, SOURCE_CHANGED */
+  finish(): void {
+    while (this.#stack.length > 0) this.#leave()
+  }
+
+  close(): void {
+    this.#closeFile()
+    this.#tree.close()
+  }
+
+  #entry(entry: Entry): void {
+    const { summary, onEntry } = this.#request
+    while (this.#stack.length > 1 && this.#stack.at(-1)?.ordinal !== entry.parent) this.#leave()
+    const parent = this.#stack.at(-1) as OpenDirectory
+    const path = this.#paths.pathOf(entry)
+    parent.names?.add(keyOf(entry.name))
+    summary.entries++
+    const status = parent.directory && this.#find(parent.directory, entry, path)
+    if (entry.type === 'directory') this.#enter(parent, entry, path, status)
+    else if (entry.type === 'file') this.#open(parent, entry, path, status)
+    if (entry.type !== 'file') onEntry(path, 0)
+  }
+
+  /** What stands for an entry in the tree; undefined, and told, where nothing can. */
+  #find(directory: Directory, entry: Entry, path: Uint8Array): Status | undefined {
+    const { name, type, metadata } = entry
+    const fd = this.#tree.fd(directory)
+    // A directory that exists keeps its attributes when an archive is restored to it.
+    if (name.byteLength === 0) return statFd(fd)
+    const status = this.#status(fd, name, path)
+    if (!status) return undefined
+    if (type === 'hardlink') {
+      const first = this.#linked.get(metadata.linkTo ?? 0)
+      if (first && !isSameFile(status, first)) {
+        this.#differs(path, `is not a hard link to what entry ${metadata.linkTo} is`)
+      }
+      return status
+    }
+    const found = entryTypeOf(status)
+    if (found !== type) {
+      this.#differs(path, `is a ${found ?? 'socket'}, expected a ${type}`)
+      return undefined
+    }
+    if (entry.linked) this.#linked.set(entry.ordinal, status)
+    for (const difference of metadataDifferences(fd, name, status, metadata)) this.#differs(path, difference)
+    return status
+  }
+
+  #status(fd: number, name: Uint8Array, path: Uint8Array): Status | undefined {
+    try {
+      return statAt(fd, name)
+    } catch (error) {
+      if (!(error instanceof ReftarError) || error.errno === undefined) throw error
+      this.#differs(
+        path,
+        error.errno === ENOENT ? 'is not there' : `cannot be looked at: ${errnoName(error.errno)}`,
+      )
+      return undefined
+    }
+  }
+
+  #enter(parent: OpenDirectory, entry: Entry, path: Uint8Array, status: Status | undefined): void {
+    const { name, ordinal, metadata } = entry
+    const names = metadata.mode === undefined ? undefined : new Set<string>()
+    let directory: Directory | undefined
+    const { directory: above } = parent
+    if (above && status) {
+      directory = name.byteLength === 0 ? above : this.#readable(path, () => this.#tree.child(above, name))
+    }
+    this.#stack.push({ ordinal, path, directory, names })
+  }
+
+  #open(parent: OpenDirectory, { name }: Entry, path: Uint8Array, status: Status | undefined): void {
+    this.#file = { path, size: 0, open: undefined, differs: false }
+    const { directory } = parent
+    if (!directory || !status) return
+    const fd = this.#readable(path, () => openat(this.#tree.fd(directory), name, OPEN_FILE))
+    if (fd !== undefined) this.#file.open = this.#content.open(fd, directory, name)
+  }
+
+  #readable<T>(path: Uint8Array, open: () => T): T | undefined {
+    try {
+      return open()
+    } catch (error) {
+      if (!(error instanceof ReftarError) || error.errno === undefined) throw error
+      this.#differs(path, `cannot be read: ${errnoName(error.errno)}`)
+      return undefined
+    }
+  }
+
+  async #extent(file: FileInHand, extent: Exclude<ArchiveRecord, { kind: 'entry' | 'end' }>): Promise<void> {
+    const { open } = file
+    const length = extent.kind === 'data' ? extent.bytes.byteLength : extent.length
+    let difference: Difference | undefined
+    if (extent.kind === 'data') difference = await this.#content.data(extent, open)
+    else if (extent.kind === 'missing')
+      this.#differs(file.path, `has ${length} bytes at ${file.size} that the archive lacks`)
+    else if (open && extent.kind === 'hole') difference = this.#content.hole(length, open)
+    else if (open && extent.kind === 'reference') difference = await this.#content.reference(extent, open)
+    file.size += length
+    if (open) open.offset += length
+    if (!difference) return
+    if (open && difference.isContent) open.file.isEqual = false
+    if (!file.differs) this.#differs(file.path, difference.message)
+    file.differs = true
+  }
+
+  #end({ path, size, open }: FileInHand, state: 'whole' | 'changed'): void {
+    const { summary, onEntry } = this.#request
+    const found = open && statFd(open.fd).size
+    if (found !== undefined && found !== size) this.#differs(path, `has ${found} bytes, expected ${size}`)
+    if (state === 'changed') this.#differs(path, 'changed while it was archived', 'SOURCE_CHANGED')
+    this.#closeFile()
+    summary.files++
+    summary.logicalBytes += size
+    onEntry(path, size)
+  }
+
+  #closeFile(): void {
+    if (this.#file?.open) close(this.#file.open.fd)
+    this.#file = undefined
+  }
+
+  #leave(): void {
+    const { directory, names, path } = this.#stack.pop() as OpenDirectory
+    if (!directory) return
+    if (names) {
+      for (const name of readDirectory(this.#tree.fd(directory))) {
+        if (names.has(keyOf(name))) continue
+        const extra = path.byteLength === 0 ? name : Buffer.concat([path, Buffer.from('/'), name])
+        this.#differs(extra, 'is not in the archive')
+      }
+    }
+    if (directory !== this.#stack.at(-1)?.directory) this.#tree.leave(directory)
+  }
+
+  #differs(path: Uint8Array, message: string, code: ErrorCode = 'DIFFERENT'): void {
+    this.#request.summary.differences++
+    this.#request.onDifference(code, path, message)
+  }
+}
+
+function keyOf(name: Uint8Array): string {
+  return Buffer.from(name).toString('latin1')
+}
