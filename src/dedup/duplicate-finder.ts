@@ -31,6 +31,13 @@ export interface FinderTotals {
   sampling: number
 }
 
+/** Where data that came in is in the data that went out. */
+interface Outgoing {
+  readonly address: number
+  /** It equals data from elsewhere, which stands for it. */
+  readonly isDuplicate: boolean
+}
+
 /** A part of the data in hand that equals earlier data; in bytes. */
 interface Match {
   readonly start: number
@@ -51,7 +58,11 @@ export class DuplicateFinder {
   readonly #sent: SentData
   readonly #hasSpool: boolean
   /** From addresses of the data that came in to addresses of the data that went out. */
-  readonly #translated = new DataSpace<number>(1, addressesFollow)
+  readonly #translated = new DataSpace<Outgoing>(
+    1,
+    (place, length, next) =>
+      place.isDuplicate === next.isDuplicate && addressesFollow(place.address, length, next.address),
+  )
   /** Where the data would go on that the last reference ended with. */
   #next: number | undefined
   readonly #totals: FinderTotals
@@ -73,10 +84,16 @@ export class DuplicateFinder {
       : this.#search(data, hints)
   }
 
-  /** What came in at `address` went out here; in pieces. @throws DANGLING_REFERENCE */
+  /**
+   * A reference to data that came in, as one to data that went out; in pieces. What shares storage with a duplicate
+   * shares none with the data that stands for both: it is equal to it, and no more.
+   *
+   * @throws DANGLING_REFERENCE
+   */
   *translate(reference: Reference): Generator<Reference, void, undefined> {
     for (const { place, skip, length } of this.#translated.resolve(reference.address, reference.length)) {
-      yield { ...reference, address: place + skip, length }
+      const origin = place.isDuplicate ? 'dedup' : reference.origin
+      yield { kind: 'reference', address: place.address + skip, length, origin }
     }
   }
 
@@ -207,7 +224,7 @@ export class DuplicateFinder {
 
   #refer({ start, end, address }: Match): Reference {
     const length = end - start
-    this.#translated.append(0, length, address)
+    this.#translated.append(0, length, { address, isDuplicate: true })
     this.#next = address + length
     this.#totals.duplicateBytes += length
     return { kind: 'reference', address, length, origin: 'dedup' }
@@ -243,7 +260,7 @@ export class DuplicateFinder {
 
   #remember({ bytes }: Data, { crcs, hashes, zeros }: BlockHints, start: number, end: number): void {
     const address = this.#sent.size
-    this.#translated.append(0, end - start, address)
+    this.#translated.append(0, end - start, { address, isDuplicate: false })
     if (bytes.byteLength < SHORTEST) return
     const size = Math.min(bytes.byteLength, this.#blockSize)
     for (let at = start, block = start / size; at < end; at += size, block++) {

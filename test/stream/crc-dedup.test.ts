@@ -206,6 +206,33 @@ t.test('what went out long ago is proven by its source, or by a spool, or not at
   t.equal(spooled.summary.duplicateBytes, old.byteLength)
 })
 
+t.test('what shares storage with a duplicate is a duplicate too, and shares none with the first', async t => {
+  const [first, other] = [noise(4 * BLOCK, 1), noise(4 * BLOCK, 2)]
+  const shared = (address: number): ArchiveRecord => ({
+    kind: 'reference',
+    address,
+    length: first.byteLength,
+    origin: 'shared',
+  })
+  const records = filesOf([
+    [data(first)],
+    [data(other)],
+    [data(first)],
+    [shared(8 * BLOCK)],
+    [shared(4 * BLOCK)],
+  ])
+  const { out } = await deduped(records)
+  t.same(contentsOf(out), [first, other, first, first, other])
+  t.same(
+    references(out).map(({ address, origin }) => [address / BLOCK, origin]),
+    [
+      [0, 'dedup'],
+      [0, 'dedup'],
+      [4, 'shared'],
+    ],
+  )
+})
+
 t.test('an error of a source that does not mean a change ends the stream', async t => {
   const old = noise(20 * BLOCK, 'old')
   const source: Source = {
