@@ -260,7 +260,8 @@ function isSettled({ changed }: Status, now: number): boolean {
 /** Resolves when the change time of a file that was changed just now has become one that proves something. */
 export async function settle({ changed }: Status): Promise<void> {
   const age = Date.now() - changeTime(changed)
-  if (age >= -TICK && age <= TICK) await setTimeout(TICK + 1 - age)
+  // A timer may fire a millisecond early, and the clock is read in whole ones.
+  if (age >= -TICK && age <= TICK) await setTimeout(Math.ceil(TICK - age) + 2)
 }
 
 /** In milliseconds. */
