@@ -4,11 +4,12 @@ import { Worker } from 'node:worker_threads'
 /** Below this, in bytes, the way to another thread and back takes longer than the digest. */
 const SMALL = 256 * 1024
 
+// It runs as a script or as a module, whichever the process that it is in prefers.
 const CODE = `
-  const { createHash } = require('node:crypto')
-  const { parentPort } = require('node:worker_threads')
-  parentPort.on('message', bytes => {
-    parentPort.postMessage(createHash('sha256').update(bytes).digest())
+  Promise.all([import('node:crypto'), import('node:worker_threads')]).then(([{ createHash }, { parentPort }]) => {
+    parentPort.on('message', bytes => {
+      parentPort.postMessage(createHash('sha256').update(bytes).digest())
+    })
   })
 `
 
@@ -52,7 +53,7 @@ export class DigestThread {
   }
 
   #start(): Worker {
-    const worker = new Worker(CODE, { eval: true })
+    const worker = new Worker(CODE, { eval: true, execArgv: [] })
     worker.on('message', (digest: Uint8Array) => this.#waiting.shift()?.resolve(digest))
     const fail = (error: Error) => {
       for (const { reject } of this.#waiting.splice(0)) reject(error)
