@@ -9,7 +9,7 @@ import { blockSplitter } from '../src/stream/block-splitter.js'
 import { crcDedup } from '../src/stream/crc-dedup.js'
 import { treeSource } from '../src/stream/tree-source.js'
 import { compareTrees } from './support/compare-trees.js'
-import { regularFiles, storage } from './support/fiemap.js'
+import { regularFiles, sharedBytes, storage } from './support/fiemap.js'
 import { type FilesystemName, testDirectory } from './support/filesystems.js'
 import { forgedPair } from './support/forge.js'
 import { mapped } from './support/mapped.js'
@@ -94,6 +94,41 @@ for (const name of ['btrfs', 'xfs'] satisfies FilesystemName[]) {
     t.ok(shared.summary.tree.sharedBytes > 0 && found.summary.tree.sharedBytes === 0, 'for two reasons')
   })
 }
+
+t.test('equal content does not get between those that share', async t => {
+  for (const [from, to] of [
+    ['xfs', 'xfs'],
+    ['xfs', 'btrfs'],
+    ['xfs-16k', 'xfs-16k'],
+  ] satisfies [FilesystemName, FilesystemName][]) {
+    const [directory, other] = [testDirectory(t, from), testDirectory(t, to)]
+    if (directory === undefined || other === undefined) return
+    const { source, target } = sourceAndTarget(directory, other)
+    const first = noise(MIB, 'first')
+    const mixed = noise(MIB, 'mixed')
+    for (let at = 4 * KIB; at < MIB; at += 16 * KIB) first.copy(mixed, at, at, at + 4 * KIB)
+    fs.writeFileSync(join(source, 'a'), first)
+    fs.writeFileSync(join(source, 'b'), first)
+    fs.writeFileSync(join(source, 'c'), mixed)
+    reflink(join(source, 'b'), join(source, 'b-clone'))
+    reflink(join(source, 'c'), join(source, 'c-clone'))
+    const { bytes } = await archive(['.'], { directory: source })
+    for (const how of ['auto', 'exact'] as const) {
+      const out = join(target, how)
+      fs.mkdirSync(out)
+      await restore(bytes, out, { reflink: how })
+      t.same(compareTrees(source, out), [])
+      for (const name of ['b', 'c']) {
+        t.equal(
+          sharedBytes(join(out, name), join(out, `${name}-clone`)),
+          MIB,
+          `${name} from ${from} to ${to}, ${how}`,
+        )
+      }
+    }
+    t.equal(sharedBytes(join(target, 'exact/a'), join(target, 'exact/b')), 0, 'and exact adds none')
+  }
+})
 
 t.test('what is stored once is for the user to say', async t => {
   const directory = testDirectory(t, 'btrfs')

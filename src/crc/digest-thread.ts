@@ -24,6 +24,7 @@ interface Waiting {
  */
 export class DigestThread {
   #worker: Worker | undefined
+  #failure: Error | undefined
   /** Free memory to copy to; it grows to the largest that was asked for. */
   #memory: SharedArrayBuffer[] = []
   /** In the order in which digests were asked for, which is the order in which they come. */
@@ -42,6 +43,8 @@ export class DigestThread {
       at += piece.byteLength
     }
     this.#worker ??= this.#start()
+    if (this.#failure) return Promise.reject(this.#failure)
+    this.#worker.ref()
     this.#worker.postMessage(bytes)
     const digest = new Promise<Uint8Array>((resolve, reject) => this.#waiting.push({ resolve, reject }))
     return digest.finally(() => this.#memory.push(memory))
@@ -54,8 +57,13 @@ export class DigestThread {
 
   #start(): Worker {
     const worker = new Worker(CODE, { eval: true, execArgv: [] })
-    worker.on('message', (digest: Uint8Array) => this.#waiting.shift()?.resolve(digest))
+    worker.on('message', (digest: Uint8Array) => {
+      this.#waiting.shift()?.resolve(digest)
+      // Idle, it keeps no process alive.
+      if (this.#waiting.length === 0) worker.unref()
+    })
     const fail = (error: Error) => {
+      this.#failure ??= error
       for (const { reject } of this.#waiting.splice(0)) reject(error)
     }
     worker.on('error', fail)

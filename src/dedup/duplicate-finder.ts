@@ -76,12 +76,18 @@ export class DuplicateFinder {
     this.#hasSpool = spool !== undefined
   }
 
-  /** Whole blocks, or a part of one; out come the parts of it that are new, and references for the others. */
+  /**
+   * Whole blocks, or a part of one; out come the parts of it that are new, and references for the others. Data that may
+   * be shared goes out as it is: others that share its storage will refer to it, and could not share what is made of
+   * pieces of yet other files. It may be what others are duplicates of.
+   */
   take(data: Data, hints: BlockHints): Iterable<Data> | AsyncIterable<Data | Reference> {
+    if (data.mayBeShared) {
+      this.#next = undefined
+      return this.#sendWhole(data, hints)
+    }
     const isNew = this.#next === undefined && this.#hit(data, hints, 0) === undefined
-    return isNew && !this.#hasSpool
-      ? [this.#send(data, hints, 0, data.bytes.byteLength)]
-      : this.#search(data, hints)
+    return isNew ? this.#sendWhole(data, hints) : this.#search(data, hints)
   }
 
   /**
@@ -228,6 +234,11 @@ export class DuplicateFinder {
     this.#next = address + length
     this.#totals.duplicateBytes += length
     return { kind: 'reference', address, length, origin: 'dedup' }
+  }
+
+  #sendWhole(data: Data, hints: BlockHints): Iterable<Data> | AsyncIterable<Data> {
+    const end = data.bytes.byteLength
+    return this.#hasSpool ? this.#sendLater(data, hints, 0, end) : [this.#send(data, hints, 0, end)]
   }
 
   /** Sends bytes `start` to `end` of data, and remembers its blocks. */

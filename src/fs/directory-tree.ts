@@ -71,8 +71,12 @@ export class DirectoryTree {
     let from = (at && this.#open.get(at)) ?? AT_FDCWD
     const borrowed = from
     for (const next of closed.reverse()) {
-      const fd = openat(from, next.name, next.follow ? OPEN : OPEN_NOFOLLOW)
-      if (from !== borrowed) close(from)
+      let fd: number
+      try {
+        fd = openat(from, next.name, next.follow ? OPEN : OPEN_NOFOLLOW)
+      } finally {
+        if (from !== borrowed) close(from)
+      }
       this.#prove(next, fd)
       from = fd
     }

@@ -35,7 +35,7 @@ const DEFAULT_MEMORY = 64 * 1024 * 1024
  * Gives every block of data its CRC32, and replaces data that equals earlier data by references to it; takes what a
  * blockSplitter puts out. Hashes only say where to look: what is referred to was compared byte by byte, with data that
  * went out just now, with a `spool`, or with what can be read `from` a source that is unchanged. Where none of them
- * can prove it, the data stays data. Duplicates inside of one record are left alone.
+ * can prove it, the data stays data; so does data that may be shared, and duplicates inside of one record.
  *
  * @throws INVALID_ARGUMENT at once for a block size that the format does not allow, and through the stream for
  *   data that is neither whole blocks nor a part of one; DANGLING_REFERENCE for a reference to no earlier data

@@ -1,0 +1,27 @@
+import * as fs from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { DirectoryTree } from '../../src/fs/directory-tree.js'
+import { failure, openDescriptors } from '../support/trees.js'
+
+t.test('a directory that is lent after the end, and one that is gone by then', async t => {
+  const root = t.testdir({ a: { b: { c: {} } } })
+  const before = openDescriptors()
+  const tree = new DirectoryTree('SOURCE_CHANGED', 2)
+  const path = [...'abc'].map(name => Buffer.from(name))
+  const c = path.reduce((parent, name) => tree.child(parent, name), tree.root(Buffer.from(root)))
+  tree.close()
+  t.equal(openDescriptors(), before)
+  t.equal(
+    tree.lend(c, fd => fs.readdirSync(`/proc/self/fd/${fd}`).length),
+    0,
+  )
+  t.equal(openDescriptors(), before)
+  // It lives on under another name: the one that takes its place cannot be the same inode.
+  fs.renameSync(join(root, 'a/b/c'), join(root, 'a/b/moved'))
+  t.equal((await failure(() => tree.lend(c, () => undefined))).code, 'SYSTEM_CALL')
+  t.equal(openDescriptors(), before, 'nothing is left of the way there')
+  fs.mkdirSync(join(root, 'a/b/c'))
+  t.equal((await failure(() => tree.lend(c, () => undefined))).code, 'SOURCE_CHANGED')
+  t.equal(openDescriptors(), before)
+})
