@@ -88,13 +88,16 @@ export class DirectoryTree {
   leave(directory: Directory): void {
     const fd = this.#open.get(directory)
     if (fd === undefined || !directory.parent) return
-    if (!this.#open.has(directory.parent) && !directory.follow) {
+    // Before another one is kept, for which it might have to make room.
+    this.#open.delete(directory)
+    try {
+      if (this.#open.has(directory.parent) || directory.follow) return
       const parent = openat(fd, PARENT, OPEN_NOFOLLOW)
       this.#prove(directory.parent, parent)
       this.#keep(directory.parent, parent)
+    } finally {
+      close(fd)
     }
-    this.#open.delete(directory)
-    close(fd)
   }
 
   /**

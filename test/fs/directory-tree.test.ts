@@ -25,3 +25,17 @@ t.test('a directory that is lent after the end, and one that is gone by then', a
   t.equal((await failure(() => tree.lend(c, () => undefined))).code, 'SOURCE_CHANGED')
   t.equal(openDescriptors(), before)
 })
+
+t.test('leaving the one that would have to make room for its parent', async t => {
+  const root = t.testdir({ a: { b: { c: {} } } })
+  const before = openDescriptors()
+  const tree = new DirectoryTree('SOURCE_CHANGED', 2)
+  const a = tree.child(tree.root(Buffer.from(root)), Buffer.from('a'))
+  const b = tree.child(a, Buffer.from('b'))
+  tree.child(b, Buffer.from('c'))
+  tree.leave(b)
+  t.same(fs.readdirSync(`/proc/self/fd/${tree.fd(a)}`), ['b'], 'the way back stays open')
+  t.equal(openDescriptors(), before + 3, 'the root, c and a')
+  tree.close()
+  t.equal(openDescriptors(), before)
+})
