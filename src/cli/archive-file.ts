@@ -17,7 +17,7 @@ const BUFFERED = 4 * 1024 * 1024
 const RETRY = 2
 
 const open = promisify(fs.open)
-const write = promisify(fs.write)
+const writev = promisify(fs.writev)
 
 export interface ArchiveOutput {
   readonly stream: Writable
@@ -99,22 +99,42 @@ function writeTo(fd: number): Writable {
   return new Writable({
     highWaterMark: BUFFERED,
     write(bytes: Uint8Array, _encoding, callback) {
-      writeAll(fd, bytes).then(() => callback(), callback)
+      writeAll(fd, [bytes]).then(() => callback(), callback)
+    },
+    writev(chunks: { readonly chunk: Uint8Array }[], callback) {
+      writeAll(
+        fd,
+        chunks.map(({ chunk }) => chunk),
+      ).then(() => callback(), callback)
     },
   })
 }
 
-async function writeAll(fd: number, bytes: Uint8Array): Promise<void> {
-  for (let done = 0; done < bytes.byteLength; ) {
+/** In as few calls as it takes: each is a way to another thread and back. */
+async function writeAll(fd: number, parts: readonly Uint8Array[]): Promise<void> {
+  for (let left = [...parts]; left.length > 0; ) {
     try {
-      const { bytesWritten } = await write(fd, bytes, done, bytes.byteLength - done)
-      done += bytesWritten
+      const { bytesWritten } = await writev(fd, left)
+      left = withoutFirst(left, bytesWritten)
     } catch (error) {
       // Someone else made the pipe non-blocking, and its reader is slow.
       if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error
       await setTimeout(RETRY)
     }
   }
+}
+
+/** What is left of parts after their first `count` bytes. */
+function withoutFirst(parts: readonly Uint8Array[], count: number): Uint8Array[] {
+  let skip = count
+  const next = parts.findIndex(({ byteLength }) => {
+    if (skip < byteLength) return true
+    skip -= byteLength
+    return false
+  })
+  if (next === -1) return []
+  const [first, ...rest] = parts.slice(next)
+  return first ? [first.subarray(skip), ...rest] : []
 }
 
 /** Written under another name in the same directory, so that the archive appears only when it is complete. */
