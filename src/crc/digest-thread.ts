@@ -3,6 +3,8 @@ import { Worker } from 'node:worker_threads'
 
 /** Below this, in bytes, the way to another thread and back takes longer than the digest. */
 const SMALL = 256 * 1024
+/** What the payload of a segment fits in, so that the same memory serves for all; in bytes. */
+const MEMORY = 4 * 1024 * 1024 + 64 * 1024
 
 // It runs as a script or as a module, whichever the process that it is in prefers.
 const CODE = `
@@ -25,8 +27,8 @@ interface Waiting {
 export class DigestThread {
   #worker: Worker | undefined
   #failure: Error | undefined
-  /** Free memory to copy to; it grows to the largest that was asked for. */
-  #memory: SharedArrayBuffer[] = []
+  /** Free memory to copy to. */
+  readonly #memory: SharedArrayBuffer[] = []
   /** In the order in which digests were asked for, which is the order in which they come. */
   readonly #waiting: Waiting[] = []
 
@@ -35,7 +37,7 @@ export class DigestThread {
     const length = pieces.reduce((sum, { byteLength }) => sum + byteLength, 0)
     if (length < SMALL) return Promise.resolve(digestOf(pieces))
     const free = this.#memory.pop()
-    const memory = free && free.byteLength >= length ? free : new SharedArrayBuffer(length)
+    const memory = free && free.byteLength >= length ? free : new SharedArrayBuffer(Math.max(length, MEMORY))
     const bytes = new Uint8Array(memory, 0, length)
     let at = 0
     for (const piece of pieces) {

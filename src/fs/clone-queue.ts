@@ -3,7 +3,7 @@ import { ReftarError } from '../errors.js'
 import type { Origin } from '../record.js'
 import { openat } from '../sys/directory.js'
 import { close, dataSync, OPEN_FILE, syncFilesystem } from '../sys/file.js'
-import { isSameFile, type Status, statFd } from '../sys/status.js'
+import { type Inode, isSameFile, statFd } from '../sys/status.js'
 import type { CloneLadder } from './clone-ladder.js'
 import { type Directory, type DirectoryTree, pathOf } from './directory-tree.js'
 
@@ -11,7 +11,7 @@ import { type Directory, type DirectoryTree, pathOf } from './directory-tree.js'
 export interface RestoredFile {
   readonly directory: Directory
   readonly name: Uint8Array
-  readonly status: Status
+  readonly inode: Inode
   /** When data was last written to it, by the count of the queue. */
   written: number
 }
@@ -99,7 +99,7 @@ export class CloneQueue {
     for (const clone of clones) {
       const { source, target } = clone
       const fd = source === target.file ? target.fd : this.#open(source)
-      const devices = { sourceDevice: source.status.dev, targetDevice: target.file.status.dev }
+      const devices = { sourceDevice: source.inode.dev, targetDevice: target.file.inode.dev }
       await this.#ladder.run({ ...clone, ...devices, source: fd, target: target.fd })
       if (--target.waiting === 0) {
         this.#targets.delete(target)
@@ -120,7 +120,7 @@ export class CloneQueue {
     const dirty = new Map<RestoredFile, OpenTarget | undefined>()
     for (const { source, target } of this.#clones) {
       if (source.written <= this.#synced) continue
-      if (!this.#ladder.isPossible(source.status.dev, target.file.status.dev)) continue
+      if (!this.#ladder.isPossible(source.inode.dev, target.file.inode.dev)) continue
       dirty.set(source, source === target.file ? target : undefined)
     }
     if (dirty.size > MAX_FILE_SYNCS) {
@@ -140,7 +140,7 @@ export class CloneQueue {
     const known = this.#sources.get(file)
     if (known !== undefined) return known
     const fd = openat(this.#tree.fd(file.directory), file.name, OPEN_FILE)
-    if (!isSameFile(statFd(fd), file.status)) {
+    if (!isSameFile(statFd(fd), file.inode)) {
       close(fd)
       const path = pathOf(file.directory, file.name)
       throw new ReftarError('TARGET_CHANGED', 'a restored file was replaced', { path })

@@ -3,7 +3,7 @@ import { type ErrorCode, ReftarError } from '../errors.js'
 import { joinPath } from '../format/path.js'
 import { AT_FDCWD, openat } from '../sys/directory.js'
 import { close } from '../sys/file.js'
-import { isSameFile, type Status, statFd } from '../sys/status.js'
+import { type Inode, inodeOf, isSameFile, statFd } from '../sys/status.js'
 
 const OPEN = constants.O_RDONLY | constants.O_DIRECTORY
 const OPEN_NOFOLLOW = OPEN | constants.O_NOFOLLOW
@@ -13,7 +13,7 @@ const PARENT = new Uint8Array([0x2e, 0x2e])
 export interface Directory {
   readonly parent: Directory | undefined
   readonly name: Uint8Array
-  readonly status: Status
+  readonly inode: Inode
   readonly follow: boolean
 }
 
@@ -39,7 +39,7 @@ export class DirectoryTree {
   root(path: Uint8Array): Directory {
     const fd = openat(AT_FDCWD, path, OPEN)
     this.#roots++
-    const directory = { parent: undefined, name: path, status: statFd(fd), follow: true }
+    const directory = { parent: undefined, name: path, inode: inodeOf(statFd(fd)), follow: true }
     this.#open.set(directory, fd)
     return directory
   }
@@ -47,7 +47,7 @@ export class DirectoryTree {
   /** @throws SYSTEM_CALL */
   child(parent: Directory, name: Uint8Array, follow = false): Directory {
     const fd = openat(this.fd(parent), name, follow ? OPEN : OPEN_NOFOLLOW)
-    const directory = { parent, name, status: statFd(fd), follow }
+    const directory = { parent, name, inode: inodeOf(statFd(fd)), follow }
     this.#keep(directory, fd)
     return directory
   }
@@ -121,7 +121,7 @@ export class DirectoryTree {
   }
 
   #prove(directory: Directory, fd: number): void {
-    if (isSameFile(statFd(fd), directory.status)) return
+    if (isSameFile(statFd(fd), directory.inode)) return
     close(fd)
     throw new ReftarError(this.#changed, 'the directory is not the one that it was', {
       path: pathOf(directory),

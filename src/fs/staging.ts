@@ -122,7 +122,7 @@ export class Staging {
       const directory = this.tree.child(target, name)
       const fd = this.tree.fd(directory)
       const status = statFd(fd)
-      if (!isSameFile(status, finish.directory.status)) {
+      if (!isSameFile(status, finish.directory.inode)) {
         throw new ReftarError(
           'TARGET_CHANGED',
           `${quotePath(pathOf(directory))} was replaced while it was published`,

@@ -125,7 +125,8 @@ class TreeWalk {
   }
 
   #rootEntry(directory: Directory): Entry {
-    const metadata = captureMetadata(this.#tree.fd(directory), NO_NAME, directory.status)
+    const fd = this.#tree.fd(directory)
+    const metadata = captureMetadata(fd, NO_NAME, statFd(fd))
     return this.#entry(0, NO_NAME, 'directory', metadata)
   }
 
@@ -190,7 +191,7 @@ class TreeWalk {
   #enter(directory: Directory, name: Uint8Array, status: Status, path: Uint8Array): Frame | undefined {
     try {
       const child = this.#tree.child(directory, name)
-      if (!isSameFile(child.status, status)) {
+      if (!isSameFile(child.inode, status)) {
         this.#problem('SOURCE_CHANGED', path, 'replaced while it was archived, so what is in it is left out')
         return undefined
       }

@@ -7,10 +7,10 @@ import type { ArchiveRecord, Data, End, Entry, Hole, Missing, Reference } from '
 import { linkat, mknodat, openat, symlinkat } from '../sys/directory.js'
 import { close, preallocate, startWriteback, truncate, writeAt, writeAtAsync } from '../sys/file.js'
 import { errnoName } from '../sys/koffi.js'
-import { isSameFile, S_IFBLK, S_IFCHR, S_IFIFO, statAt, statFd } from '../sys/status.js'
+import { inodeOf, isSameFile, S_IFBLK, S_IFCHR, S_IFIFO, type Status, statAt, statFd } from '../sys/status.js'
 import { CloneLadder, type CloneSummary, type Reflink } from './clone-ladder.js'
 import { CloneQueue, type OpenTarget, type RestoredFile } from './clone-queue.js'
-import { pathOf } from './directory-tree.js'
+import { type Directory, pathOf } from './directory-tree.js'
 import { applyMetadata, applyMetadataAt, needsLateMode } from './metadata.js'
 import { type Place, Staging } from './staging.js'
 
@@ -51,6 +51,8 @@ interface FileRange {
 
 interface OpenFile extends OpenTarget {
   readonly entry: Entry
+  /** When it was new. */
+  readonly status: Status
   readonly path: Uint8Array
   /** The bytes of all its extents so far. */
   size: number
@@ -156,16 +158,17 @@ export class TreeWriter {
     onEntry(path, 0)
   }
 
-  #create(entry: Entry, directory: RestoredFile['directory'], path: Uint8Array): OpenFile {
+  #create(entry: Entry, directory: Directory, path: Uint8Array): OpenFile {
     const mode = ((entry.metadata.mode ?? DEFAULT_FILE_MODE) & PERMISSIONS) | OWNER_CAN_READ
     const fd = openat(this.#staging.tree.fd(directory), entry.name, CREATE, mode)
-    const file: RestoredFile = { directory, name: entry.name, status: statFd(fd), written: 0 }
+    const status = statFd(fd)
+    const file = { directory, name: entry.name, inode: inodeOf(status), written: 0 }
     if (entry.linked) this.#linked.set(entry.ordinal, file)
-    return { fd, file, entry, path, waiting: 0, ended: false, size: 0, filled: 0 }
+    return { fd, file, entry, status, path, waiting: 0, ended: false, size: 0, filled: 0 }
   }
 
   /** Makes whatever has no content. */
-  #make(entry: Entry, directory: RestoredFile['directory'], path: Uint8Array): void {
+  #make(entry: Entry, directory: Directory, path: Uint8Array): void {
     const { name, type, metadata } = entry
     const { tree } = this.#staging
     if (type === 'hardlink') {
@@ -185,7 +188,7 @@ export class TreeWriter {
       )
     }
     const status = statAt(fd, name)
-    if (entry.linked) this.#linked.set(entry.ordinal, { directory, name, status, written: 0 })
+    if (entry.linked) this.#linked.set(entry.ordinal, { directory, name, inode: inodeOf(status), written: 0 })
     try {
       applyMetadataAt(fd, name, status, metadata)
     } catch (error) {
@@ -194,7 +197,7 @@ export class TreeWriter {
     }
   }
 
-  #link(entry: Entry, directory: RestoredFile['directory']): void {
+  #link(entry: Entry, directory: Directory): void {
     const first = this.#linked.get(entry.metadata.linkTo ?? 0)
     if (!first)
       throw new ReftarError('BAD_STRUCTURE', `entry ${entry.ordinal} is a hard link to an unknown entry`)
@@ -202,7 +205,7 @@ export class TreeWriter {
     const from = tree.fd(first.directory)
     const to = tree.fd(directory)
     linkat(from, first.name, to, entry.name)
-    if (!isSameFile(statAt(to, entry.name), first.status)) {
+    if (!isSameFile(statAt(to, entry.name), first.inode)) {
       throw new ReftarError(
         'TARGET_CHANGED',
         `${quotePath(pathOf(first.directory, first.name))} was replaced`,
@@ -269,16 +272,16 @@ export class TreeWriter {
     onEntry(open.path, open.size)
   }
 
-  #finish({ fd, file, entry, size, filled }: OpenFile): void {
+  #finish({ fd, file, entry, status, size, filled }: OpenFile): void {
     try {
       if (size > filled) truncate(fd, size)
-      this.#apply(entry, file, fd)
+      this.#apply(entry, file.directory, fd, status)
     } finally {
       close(fd)
     }
   }
 
-  #apply(entry: Entry, { directory, name, status }: RestoredFile, fd: number): void {
+  #apply(entry: Entry, directory: Directory, fd: number, status: Status): void {
     if (!needsLateMode(entry, entry.type === 'directory' ? OWNER_CAN_SEARCH : OWNER_CAN_READ)) {
       applyMetadata(fd, status, entry.metadata)
       return
@@ -287,7 +290,7 @@ export class TreeWriter {
     applyMetadata(fd, status, rest)
     this.#staging.setModeLater({
       directory,
-      name,
+      name: entry.name,
       mode: mode & PERMISSIONS,
       isDirectory: entry.type === 'directory',
     })
@@ -301,11 +304,7 @@ export class TreeWriter {
     if (!this.#staging.isFinishedLater(left.place) && directory.parent) {
       const fd = tree.fd(directory)
       const entry = { ...left.entry, metadata: metadataOf(left.entry) }
-      this.#apply(
-        entry,
-        { directory: directory.parent, name: directory.name, status: statFd(fd), written: 0 },
-        fd,
-      )
+      this.#apply(entry, directory.parent, fd, statFd(fd))
     }
     if (directory !== this.#stack.at(-1)?.place.directory) tree.leave(directory)
   }

@@ -51,8 +51,16 @@ export function typeOf(status: Status): number {
 /** Which file it is, and what changes with its content. */
 export type Identity = Pick<Status, 'dev' | 'ino' | 'size' | 'modified' | 'changed'>
 
+/** Which file it is. */
+export type Inode = Pick<Status, 'dev' | 'ino'>
+
+/** Nothing but that, to be kept for long. */
+export function inodeOf({ dev, ino }: Status): Inode {
+  return { dev, ino }
+}
+
 /** The same file: device and inode number agree. */
-export function isSameFile(a: Pick<Status, 'dev' | 'ino'>, b: Pick<Status, 'dev' | 'ino'>): boolean {
+export function isSameFile(a: Inode, b: Inode): boolean {
   return a.dev === b.dev && a.ino === b.ino
 }
 
