@@ -26,6 +26,7 @@ export {
   type Source,
   sliceData,
   type Time,
+  type Xattr,
 } from './record.js'
 export { type SharingOptions, sharing } from './sharing.js'
 export type {

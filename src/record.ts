@@ -42,6 +42,14 @@ export interface Metadata {
   readonly mode?: number
   readonly owner?: Owner
   readonly modified?: Time
+  /** Extended attributes, in the byte order of their names; empty where there were none. */
+  readonly xattrs?: readonly Xattr[]
+  /** Inode flags by the numbers of linux/fs.h (FS_NOCOW_FL and others): see docs/FORMAT.md for those that can be. */
+  readonly flags?: number
+  /** The number of the quota project that it belongs to. */
+  readonly project?: number
+  /** Of a file: how many bytes of storage are reserved beyond its end; 1 or more. */
+  readonly reserved?: number
   /** Of a symbolic link, as raw bytes. */
   readonly linkTarget?: Uint8Array
   /** Of a hard link: the ordinal of the entry that it is another name of. */
@@ -54,6 +62,13 @@ export interface Owner {
   readonly gid: number
   readonly user?: Uint8Array
   readonly group?: Uint8Array
+}
+
+/** An extended attribute, xattr(7); raw bytes. */
+export interface Xattr {
+  /** With its namespace, as in `user.comment`. */
+  readonly name: Uint8Array
+  readonly value: Uint8Array
 }
 
 /** Since 1970-01-01T00:00:00Z; `seconds` may be negative, `nanoseconds` are 0 to 999,999,999. */

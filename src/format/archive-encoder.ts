@@ -34,6 +34,7 @@ import {
 } from './segment.js'
 import { Structure } from './structure.js'
 import { encodeTrailer, type Totals } from './trailer.js'
+import { xattrsSize } from './xattrs.js'
 
 export interface EncoderOptions {
   /** In bytes. */
@@ -331,5 +332,6 @@ function coalesce(pieces: readonly Uint8Array[]): Uint8Array[] {
 /** No fewer bytes than the row of an entry and its owner names need. */
 function entryRowBound({ name, metadata }: Entry): number {
   const names = (metadata.owner?.user?.byteLength ?? 0) + (metadata.owner?.group?.byteLength ?? 0)
-  return 128 + DATA_ROW_SIZE + name.byteLength + names + (metadata.linkTarget?.byteLength ?? 0)
+  const { linkTarget, xattrs = [] } = metadata
+  return 160 + DATA_ROW_SIZE + name.byteLength + names + (linkTarget?.byteLength ?? 0) + xattrsSize(xattrs)
 }

@@ -31,6 +31,11 @@ export class ByteReader {
     return this.#view.getUint16(this.#advance(2), true)
   }
 
+  u24(): number {
+    const at = this.#advance(3)
+    return this.#view.getUint8(at + 2) * 0x10000 + this.#view.getUint16(at, true)
+  }
+
   u32(): number {
     return this.#view.getUint32(this.#advance(4), true)
   }
@@ -104,6 +109,10 @@ export class ByteWriter {
     const at = this.#grow(2)
     this.#view.setUint16(at, value, true)
     return this
+  }
+
+  u24(value: number): this {
+    return this.u16(value % 0x10000).u8(Math.floor(value / 0x10000))
   }
 
   u32(value: number): this {

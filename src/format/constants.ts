@@ -20,6 +20,10 @@ export const MAX_TABLES = SEGMENT_TABLES + 1024 * 1024
 export const MAX_NAME = 255
 export const MAX_OWNER_NAME = 255
 export const MAX_LINK_TARGET = 65535
+export const MAX_XATTR_NAME = 255
+export const MAX_XATTR_VALUE = 65536
+/** Of all fields of one entry together. */
+export const MAX_FIELDS = 1024 * 1024
 export const MAX_DEPTH = 65535
 
 export const HEADER_MAGIC = new Uint8Array([0x72, 0x65, 0x66, 0x74, 0x61, 0x72]) // "reftar"

@@ -1,7 +1,9 @@
 import { ReftarError } from '../errors.js'
 import type { Entry, EntryType, Metadata, Owner, Time } from '../record.js'
 import { type ByteReader, ByteWriter } from './bytes.js'
-import { MAX_LINK_TARGET, MAX_OWNER_NAME } from './constants.js'
+import { MAX_FIELDS, MAX_LINK_TARGET, MAX_OWNER_NAME } from './constants.js'
+import { INODE_FLAGS } from './inode-flags.js'
+import { decodeXattrs, encodeXattrs, xattrsFault, xattrsSize } from './xattrs.js'
 
 /** FORMAT.md, "Entry row". */
 
@@ -25,6 +27,10 @@ const MODIFIED = CRITICAL | 3
 const LINK_TARGET = CRITICAL | 4
 const LINK_TO = CRITICAL | 5
 const DEVICE = CRITICAL | 6
+const XATTRS = CRITICAL | 7
+const FLAGS = CRITICAL | 8
+const PROJECT = CRITICAL | 9
+const RESERVED = CRITICAL | 10
 
 const MAX_ID = 0xfffffffe // (uid_t) -1 means "leave as it is" to chown(2)
 const MAX_NANOSECONDS = 999_999_999
@@ -49,17 +55,25 @@ export function encodeEntryRow(out: ByteWriter, entry: Entry, names: OwnerNames)
 }
 
 function encodeFields(metadata: Metadata, names: OwnerNames): Uint8Array {
-  const { mode, owner, modified, linkTarget, linkTo, device } = metadata
+  const { mode, owner, modified, linkTarget, linkTo, device, xattrs, flags, project, reserved } = metadata
   const out = new ByteWriter(64)
-  if (mode !== undefined) out.u8(MODE).u16(2).u16(mode)
+  const begin = (tag: number, length: number) => out.u8(tag).u24(length)
+  if (mode !== undefined) begin(MODE, 2).u16(mode)
   if (owner) {
-    out.u8(OWNER).u16(12).u32(owner.uid).u32(owner.gid)
+    begin(OWNER, 12).u32(owner.uid).u32(owner.gid)
     out.u16(names.place(owner.user)).u16(names.place(owner.group))
   }
-  if (modified) out.u8(MODIFIED).u16(12).i64(modified.seconds).u32(modified.nanoseconds)
-  if (linkTarget) out.u8(LINK_TARGET).u16(linkTarget.byteLength).append(linkTarget)
-  if (linkTo !== undefined) out.u8(LINK_TO).u16(8).u64(linkTo)
-  if (device) out.u8(DEVICE).u16(8).u32(device.major).u32(device.minor)
+  if (modified) begin(MODIFIED, 12).i64(modified.seconds).u32(modified.nanoseconds)
+  if (linkTarget) begin(LINK_TARGET, linkTarget.byteLength).append(linkTarget)
+  if (linkTo !== undefined) begin(LINK_TO, 8).u64(linkTo)
+  if (device) begin(DEVICE, 8).u32(device.major).u32(device.minor)
+  if (xattrs) begin(XATTRS, xattrsSize(xattrs)).append(encodeXattrs(xattrs))
+  // Nearly always zero, which an empty field says.
+  if (flags === 0) begin(FLAGS, 0)
+  else if (flags !== undefined) begin(FLAGS, 4).u32(flags)
+  if (project === 0) begin(PROJECT, 0)
+  else if (project !== undefined) begin(PROJECT, 4).u32(project)
+  if (reserved !== undefined) begin(RESERVED, 8).u64(reserved)
   return out.view()
 }
 
@@ -91,6 +105,10 @@ export function decodeEntryRow(
       `entry ${ordinal} has ${fieldsLength} bytes of fields, have ${reader.remaining}`,
     )
   }
+  if (fieldsLength > MAX_FIELDS) {
+    const message = `entry ${ordinal} has ${fieldsLength} bytes of fields, the limit is ${MAX_FIELDS}`
+    throw reader.error('LIMIT_EXCEEDED', message)
+  }
   const metadata = decodeFields(reader, end, nameAt)
   const entry: Entry = { kind: 'entry', ordinal, parent, name, type, linked: flags === FLAG_LINKED, metadata }
   checkMetadata(entry, message => reader.error('BAD_FIELD', message, at))
@@ -110,7 +128,7 @@ function decodeFields(
     if (tag <= previous)
       throw reader.error('BAD_FIELD', `field ${tag} follows ${previous}, expected a higher one`, at)
     previous = tag
-    const length = reader.u16()
+    const length = reader.u24()
     const valueEnd = reader.position + length
     if (valueEnd > end)
       throw reader.error('BAD_FIELD', `field ${tag} has ${length} bytes, have ${end - reader.position}`, at)
@@ -132,6 +150,18 @@ function decodeFields(
         break
       case DEVICE:
         metadata.device = { major: reader.u32(), minor: reader.u32() }
+        break
+      case XATTRS:
+        metadata.xattrs = decodeXattrs(reader, valueEnd)
+        break
+      case FLAGS:
+        metadata.flags = decodeNumber(reader, length, 'flags')
+        break
+      case PROJECT:
+        metadata.project = decodeNumber(reader, length, 'project')
+        break
+      case RESERVED:
+        metadata.reserved = reader.u64()
         break
       default:
         if (tag & CRITICAL)
@@ -157,10 +187,18 @@ function decodeOwner(reader: ByteReader, nameAt: (place: number) => Uint8Array |
   return { uid, gid, ...(user && { user }), ...(group && { group }) }
 }
 
+/** Zero is written as nothing. */
+function decodeNumber(reader: ByteReader, length: number, what: string): number {
+  if (length === 0) return 0
+  const value = reader.u32()
+  if (value === 0) throw reader.error('BAD_FIELD', `${what} are a 0 in full, expected an empty field`)
+  return value
+}
+
 /** Which fields an entry of each type must have or must not, and their ranges. Encoder and decoder both ask. */
 export function checkMetadata(entry: Entry, fail: (message: string) => ReftarError = invalid): void {
   const { type, ordinal, metadata } = entry
-  const { mode, owner, modified, linkTarget, linkTo, device } = metadata
+  const { mode, owner, modified, linkTarget, linkTo, device, xattrs, flags, project, reserved } = metadata
   const need = (condition: boolean, what: string) => {
     if (!condition) throw fail(`entry ${ordinal}, a ${type}: ${what}`)
   }
@@ -175,7 +213,10 @@ export function checkMetadata(entry: Entry, fail: (message: string) => ReftarErr
   const isDevice = type === 'characterDevice' || type === 'blockDevice'
   need(isDevice === (device !== undefined), 'a device number goes with devices, and only with them')
   if (type === 'hardlink')
-    need(mode === undefined && !owner && !modified, 'a hard link has no metadata of its own')
+    need(
+      [mode, owner, modified, xattrs, flags, project].every(field => field === undefined),
+      'a hard link has no metadata of its own',
+    )
   need(!(entry.linked && (type === 'directory' || type === 'hardlink')), 'it cannot be linked to')
 
   if (mode !== undefined) need(isBelow(mode, 0o10000), `mode is ${mode}, expected at most 0o7777`)
@@ -199,6 +240,23 @@ export function checkMetadata(entry: Entry, fail: (message: string) => ReftarErr
       `link target has ${length} bytes, expected 1 to ${MAX_LINK_TARGET}`,
     )
     need(!linkTarget.includes(0), 'link target has a zero byte')
+  }
+  const xattrsWrong = xattrs && xattrsFault(xattrs)
+  need(!xattrsWrong, `${xattrsWrong}`)
+  if (flags !== undefined) {
+    need(type === 'file' || type === 'directory', 'inode flags go with files and directories only')
+    need(
+      isBelow(flags, 2 ** 32) && (flags & ~INODE_FLAGS) === 0,
+      `inode flags are 0x${flags.toString(16)}, known are 0x${INODE_FLAGS.toString(16)}`,
+    )
+  }
+  if (project !== undefined) {
+    need(type === 'file' || type === 'directory', 'a project goes with files and directories only')
+    need(isBelow(project, 2 ** 32), `project is ${project}, expected a number of 32 bits`)
+  }
+  if (reserved !== undefined) {
+    need(type === 'file', 'storage beyond the end goes with files only')
+    need(reserved > 0 && Number.isSafeInteger(reserved), `${reserved} bytes are reserved, expected 1 or more`)
   }
   if (device)
     need(isBelow(device.major, 2 ** 32) && isBelow(device.minor, 2 ** 32), 'device number out of range')

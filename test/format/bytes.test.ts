@@ -5,6 +5,7 @@ t.test('a writer grows under every kind of field', t => {
   const fields: Record<string, (out: ByteWriter) => ByteWriter> = {
     u8: out => out.u8(0xa1),
     u16: out => out.u16(0xa1a2),
+    u24: out => out.u24(0xa1a2a3),
     u32: out => out.u32(0xa1a2a3a4),
     u64: out => out.u64(0x1fffffffffffff),
     i64: out => out.i64(-2),
@@ -34,6 +35,7 @@ t.test('numbers are read as they were written', t => {
   const bytes = new ByteWriter()
     .u8(255)
     .u16(0xfffe)
+    .u24(0xfffdfc)
     .u32(0xfffffffd)
     .u64(Number.MAX_SAFE_INTEGER)
     .i64(Number.MIN_SAFE_INTEGER)
@@ -45,6 +47,7 @@ t.test('numbers are read as they were written', t => {
   const reader = new ByteReader(within.subarray(5, 5 + bytes.byteLength), 100)
   t.equal(reader.u8(), 255)
   t.equal(reader.u16(), 0xfffe)
+  t.equal(reader.u24(), 0xfffdfc)
   t.equal(reader.u32(), 0xfffffffd)
   t.equal(reader.u64(), Number.MAX_SAFE_INTEGER)
   t.equal(reader.i64(), Number.MIN_SAFE_INTEGER)
