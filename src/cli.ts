@@ -14,7 +14,7 @@ const program = new Command('reftar')
   .version(packageJson.version)
   .exitOverride()
   .configureOutput({
-    outputError: (text, write) => write(`reftar: ${escapeText(text.replace(/^error: |\n$/g, ''))}\n`),
+    outputError: (text, write) => write(`reftar: ${escapeText(asMessage(text))}\n`),
   })
   .showSuggestionAfterError(false)
   .showHelpAfterError("reftar: try 'reftar --help'")
@@ -39,6 +39,13 @@ program
   )
   .option('--no-digest', 'leave the SHA-256 of the data out')
   .option('--paranoid', 'read and compare shared storage instead of trusting its addresses', false)
+  .option('--snapshot', 'read clones of files, so that each is stored as it was at one moment', false)
+  .option('--numeric-owner', 'store numbers of users and groups, without their names', false)
+  .option('--one-file-system', 'leave out what is on other filesystems', false)
+  .option('--exclude <pattern>', 'leave out what matches a glob (may be repeated)', collect, [])
+  .option('--exclude-from <file>', 'leave out what matches the globs in a file, one a line', collect, [])
+  .option('--exclude-vcs-ignores', "leave out what the tree's .gitignore files name", false)
+  .option('--exclude-caches', 'leave out what is in directories with a CACHEDIR.TAG', false)
   .action(runCreate)
 
 program
@@ -53,6 +60,21 @@ program
       .choices(['auto', 'exact', 'always', 'never'])
       .default('auto'),
   )
+  .addOption(
+    new Option('--overwrite', 'replace what exists, and set the metadata of directories that do')
+      .default(false)
+      .conflicts('keepExisting'),
+  )
+  .option('--keep-existing', 'leave what exists as it is, and name it', false)
+  .option('--keep-partial', 'after an error, keep the entries that are whole', false)
+  .option('--same-owner', 'restore owners (the default for root)')
+  .option('--no-same-owner', 'files belong to whoever extracts them')
+  .option('--same-permissions', 'restore exact modes (the default)')
+  .option('--no-same-permissions', 'subtract the umask from modes')
+  .option('--numeric-owner', 'go by the numbers of users and groups, not their names', false)
+  .option('--devices', 'make device nodes (the default for root)')
+  .option('--no-devices', 'leave device nodes out')
+  .option('--fsync', 'write everything to disk before and after it gets its names', false)
   .action(runExtract)
 
 program
@@ -81,6 +103,18 @@ program
   .addOption(verbose())
   .addOption(json())
   .action(runVerify)
+
+/** What commander says, in the manner of all other messages. */
+function asMessage(text: string): string {
+  return text
+    .replace(/^error: |\n$/g, '')
+    .replace(/\.$/, '')
+    .replace(/\. [A-Z]/g, join => `, ${join.slice(2).toLowerCase()}`)
+}
+
+function collect(value: string, earlier: readonly string[]): string[] {
+  return [...earlier, value]
+}
 
 function wholeNumber(text: string): number {
   if (!/^\d+$/.test(text)) throw new InvalidArgumentError('expected a whole number')

@@ -68,3 +68,16 @@ export class ReftarError extends Error {
     this.syscall = details.syscall
   }
 }
+
+/** An error as one of the entry at `path`: a system call names at most one component of it. Others are as they are. */
+export function withPath(error: unknown, path: Uint8Array): unknown {
+  if (!(error instanceof ReftarError) || error.offset !== undefined) return error
+  const { code, message, errno, syscall, cause } = error
+  if (error.path !== undefined && code !== 'SYSTEM_CALL') return error
+  return new ReftarError(code, message, {
+    path,
+    ...(errno !== undefined && { errno }),
+    ...(syscall !== undefined && { syscall }),
+    ...(cause !== undefined && { cause }),
+  })
+}

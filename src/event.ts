@@ -1,4 +1,4 @@
-import type { ErrorCode } from './errors.js'
+import { type ErrorCode, ReftarError } from './errors.js'
 
 /** What a stage tells while it works; paths are raw bytes. */
 export type ReftarEvent =
@@ -23,8 +23,23 @@ export interface Common {
 /** A path: a string stands for its UTF-8 bytes. */
 export type Path = string | Uint8Array
 
+/** @throws INVALID_ARGUMENT for what is no path */
 export function pathBytes(path: Path): Uint8Array {
-  return typeof path === 'string' ? new TextEncoder().encode(path) : path
+  if (path instanceof Uint8Array) return path
+  if (typeof path === 'string') return new TextEncoder().encode(path)
+  throw new ReftarError('INVALID_ARGUMENT', `a path is a ${typeof path}, expected text or bytes`)
+}
+
+/** @throws INVALID_ARGUMENT for what is no list of paths, and for an empty one */
+export function pathList(paths: Iterable<Path>): Uint8Array[] {
+  const isList = typeof paths === 'object' && paths !== null && Symbol.iterator in paths
+  if (!isList || paths instanceof Uint8Array) {
+    const found = typeof paths === 'string' || paths instanceof Uint8Array ? 'one path' : typeof paths
+    throw new ReftarError('INVALID_ARGUMENT', `paths are ${found}, expected a list of paths`)
+  }
+  const list = Array.from(paths, pathBytes)
+  if (list.length === 0) throw new ReftarError('INVALID_ARGUMENT', 'no path, expected at least one')
+  return list
 }
 
 /** A path for people: in single quotes, with every byte that is not printable text escaped as in a C string. */

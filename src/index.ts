@@ -43,7 +43,13 @@ export { type CrcDedupOptions, crcDedup, type DedupSummary, type Spool } from '.
 export { type EntrySourceSummary, entrySource, type NewEntry, type NewItem } from './stream/entry-source.js'
 export { type DecodeSummary, type ExtentDecoderOptions, extentDecoder } from './stream/extent-decoder.js'
 export { type EncodeSummary, type ExtentEncoderOptions, extentEncoder } from './stream/extent-encoder.js'
-export { type Reflink, reflinkWriter, type WriteOptions, type WriteSummary } from './stream/reflink-writer.js'
+export {
+  type Existing,
+  type Reflink,
+  reflinkWriter,
+  type WriteOptions,
+  type WriteSummary,
+} from './stream/reflink-writer.js'
 export type { Live, Origin, Sink, Stage } from './stream/stage.js'
 export { type ComparisonSummary, treeComparer } from './stream/tree-comparer.js'
 export { type TreeOptions, type TreeSummary, treeSource } from './stream/tree-source.js'

@@ -1,6 +1,6 @@
 import { findDuplicates } from './duplicates.js'
 import { type ErrorCode, ReftarError } from './errors.js'
-import { type Common, type Path, pathBytes, quotePath } from './event.js'
+import { type Common, type Path, pathBytes, pathList, quotePath } from './event.js'
 import { pathOf } from './fs/directory-tree.js'
 import { leftOut, shownPath, walkFiles } from './fs/file-walk.js'
 import { selectPaths } from './fs/selection.js'
@@ -24,8 +24,7 @@ export interface SharingOptions extends Common {
  */
 export async function sharing(paths: Iterable<Path>, options: SharingOptions = {}): Promise<SharingReport> {
   const { directory = '.', content = false, onEvent = () => undefined, signal } = options
-  const list = Array.from(paths, pathBytes)
-  if (list.length === 0) throw new ReftarError('INVALID_ARGUMENT', 'no path, expected at least one')
+  const list = pathList(paths)
   const selection = selectPaths(list, () => undefined)
   const shown = (path: Uint8Array) => shownPath(selection, path)
   let problems = 0

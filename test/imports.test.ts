@@ -64,6 +64,8 @@ const { dependencies } = JSON.parse(fs.readFileSync(join(SOURCE, '../package.jso
   dependencies: Record<string, string>
 }
 const PACKAGES = Object.keys(dependencies)
+/** They become a part of what is built. */
+const BUNDLED = ['commander', 'ignore', 'picomatch']
 
 const files = fs
   .readdirSync(SOURCE, { recursive: true, encoding: 'utf8' })
@@ -98,7 +100,9 @@ const BELOW: Record<string, readonly string[]> = {
   'verify.ts': ['record.ts', 'event.ts', 'format', 'stream'],
 }
 /** What files of src/fs and src/stream may have from elsewhere is bound more closely. */
-const HELPERS_OF_FORMAT = ['format/bytes.ts', 'format/path.ts', 'format/data-space.ts']
+const HELPERS_OF_FORMAT = ['bytes', 'path', 'data-space', 'inode-flags', 'xattrs'].map(
+  name => `format/${name}.ts`,
+)
 
 const partOf = (file: string): string => file.split('/')[0] ?? file
 
@@ -164,6 +168,7 @@ t.test('each package has one door', async t => {
   t.same([...new Set(importers('hash-wasm').map(partOf))], ['crc'], 'hash-wasm')
   t.same(importers('streamx'), ['stream/stage.ts'], 'streamx')
   t.same([...new Set(importers('commander').map(partOf))], ['cli.ts'], 'commander')
+  for (const name of BUNDLED) t.equal(new Set(importers(name)).size, 1, name)
   const others = edges(
     () => true,
     ({ to }) => !files.includes(to) && !to.startsWith('node:') && !to.startsWith('.') && !isKnown(to),
@@ -172,7 +177,7 @@ t.test('each package has one door', async t => {
 })
 
 function isKnown(specifier: string): boolean {
-  return [...PACKAGES, 'commander'].includes(specifier)
+  return [...PACKAGES, ...BUNDLED].includes(specifier)
 }
 
 t.test('koffi is loaded by the first call, not by an import', async t => {

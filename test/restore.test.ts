@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { Readable } from 'node:stream'
 import t from 'tap'
+import { encode } from '../fixtures/recipes/encode.js'
 import type { ArchiveRecord, Data, EntryType, Metadata, Origin } from '../src/record.js'
 import { reflinkWriter, type WriteOptions, type WriteSummary } from '../src/stream/reflink-writer.js'
 import { compareTrees, dataRanges } from './support/compare-trees.js'
@@ -13,6 +14,7 @@ import { cloneRange, FIEMAP_EXTENT_UNWRITTEN, fiemap, sharedBytes } from './supp
 import { type FilesystemName, testDirectory } from './support/filesystems.js'
 import {
   archive,
+  decoded,
   failure,
   KIB,
   MIB,
@@ -414,7 +416,9 @@ t.test('clones that the kernel refuses, as strace has it', tracing, async t => {
   const { source } = sourceAndTarget(directory)
   const shared = fill(source)
   const archiveFile = join(directory, 'archive')
-  fs.writeFileSync(archiveFile, (await archive(['.'], { directory: source })).bytes)
+  // Without the flags of inodes, every ioctl is a clone.
+  const records = (await decoded((await archive(['.'], { directory: source })).bytes)).map(withoutFlags)
+  fs.writeFileSync(archiveFile, await encode({ blockSize: 4096, sorted: true, payloadDigest: true }, records))
   const script = `
     const { createReadStream, mkdirSync } = await import('node:fs')
     const { createInterface } = await import('node:readline')
@@ -469,6 +473,12 @@ t.test('clones that the kernel refuses, as strace has it', tracing, async t => {
     }
   }
 })
+
+function withoutFlags(record: ArchiveRecord): ArchiveRecord {
+  if (record.kind !== 'entry') return record
+  const { flags, project, ...metadata } = record.metadata
+  return { ...record, metadata }
+}
 
 const everywhere: FilesystemName[] = ['btrfs', 'btrfs-zstd', 'xfs', 'xfs-1k', 'xfs-16k', 'ext4', 'tmpfs']
 

@@ -22,7 +22,7 @@ const writev = promisify(fs.writev)
 export interface ArchiveOutput {
   readonly stream: Writable
   /** Files that must not be archived into themselves. */
-  readonly exclude: readonly { readonly dev: bigint; readonly ino: bigint }[]
+  readonly skip: readonly { readonly dev: bigint; readonly ino: bigint }[]
   /** Gives the complete archive its name. */
   commit(): void
   /** Removes what is not complete. */
@@ -85,7 +85,7 @@ async function directOutput(fd: number): Promise<ArchiveOutput> {
   const stream = writeTo(fd)
   return {
     stream,
-    exclude: status.isFile() ? [status] : [],
+    skip: status.isFile() ? [status] : [],
     commit: () => undefined,
     abandon: () => undefined,
   }
@@ -141,10 +141,10 @@ function withoutFirst(parts: readonly Uint8Array[], count: number): Uint8Array[]
 function stagedOutput(file: string, mode: number, replaced?: fs.BigIntStats): ArchiveOutput {
   const staged = path.join(path.dirname(file), `.reftar-part-${process.pid}-${Date.now()}`)
   const fd = openStaged(staged, file, mode)
-  const exclude = [fs.fstatSync(fd, { bigint: true }), ...(replaced ? [replaced] : [])]
+  const skip = [fs.fstatSync(fd, { bigint: true }), ...(replaced ? [replaced] : [])]
   return {
     stream: fs.createWriteStream('', { fd }),
-    exclude,
+    skip,
     commit() {
       fs.renameSync(staged, file)
     },

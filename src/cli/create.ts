@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { pipeline } from 'node:stream/promises'
 import { create, type Dedup } from '../create.js'
 import { isStandard, openOutput } from './archive-file.js'
@@ -13,28 +14,28 @@ export interface CreateCommand {
   readonly dedup: Dedup
   readonly digest: boolean
   readonly paranoid: boolean
+  readonly numericOwner: boolean
+  readonly oneFileSystem: boolean
+  readonly snapshot: boolean
+  readonly exclude: readonly string[]
+  readonly excludeFrom: readonly string[]
+  readonly excludeVcsIgnores: boolean
+  readonly excludeCaches: boolean
 }
 
 export async function runCreate(paths: readonly string[], command: CreateCommand): Promise<void> {
-  const { file, directory, blockSize, dedup, digest, paranoid } = command
+  const { file, json, verbose, excludeFrom, ...options } = command
   const output = new Output({ ...command, stdoutIsTaken: isStandard(file) })
   await run(output, async signal => {
+    const exclude = [...options.exclude, ...excludeFrom.flatMap(patternsOf)]
     const archive = await openOutput(file, signal)
     try {
-      const { exclude } = archive
-      const source = create(paths, {
-        directory,
-        blockSize,
-        dedup,
-        digest,
-        paranoid,
-        exclude,
-        onEvent: output.event,
-      })
+      const { skip } = archive
+      const source = create(paths, { ...options, exclude, skip, onEvent: output.event })
       await pipeline(source, archive.stream, { signal })
       archive.commit()
       const { tree, dedup: found, archive: written } = source.summary
-      if (command.verbose && !command.json) {
+      if (verbose && !json) {
         output.message(
           `${tree.entries} entries, ${formatBytes(tree.logicalBytes)}: ${formatBytes(tree.bytesRead)} read, ` +
             `${formatBytes(tree.sharedBytes)} shared, ${formatBytes(found.duplicateBytes)} found equal, ${formatBytes(tree.holeBytes)} holes; archive ${formatBytes(written.archiveBytes)}`,
@@ -45,4 +46,10 @@ export async function runCreate(paths: readonly string[], command: CreateCommand
       archive.abandon()
     }
   })
+}
+
+/** One pattern a line; blank lines and those that begin with `#` are none. */
+function patternsOf(file: string): string[] {
+  const lines = readFileSync(file === '-' ? 0 : file, 'utf8').split('\n')
+  return lines.filter(line => line.trim() !== '' && !line.startsWith('#'))
 }

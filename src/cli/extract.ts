@@ -11,24 +11,31 @@ export interface ExtractCommand {
   readonly verbose: boolean
   readonly json: boolean
   readonly reflink: Reflink
+  readonly overwrite: boolean
+  readonly keepExisting: boolean
+  readonly keepPartial: boolean
+  readonly sameOwner?: boolean
+  readonly samePermissions: boolean
+  readonly numericOwner: boolean
+  readonly devices?: boolean
+  readonly fsync: boolean
 }
 
 export async function runExtract(command: ExtractCommand): Promise<void> {
-  const { file, directory, reflink } = command
+  const { file, directory, overwrite, keepExisting, json, verbose, ...options } = command
   const output = new Output({ ...command, stdoutIsTaken: false })
   await run(output, async signal => {
-    const target = extract(directory, { reflink, onEvent: output.event })
+    const existing = overwrite ? 'overwrite' : keepExisting ? 'keep' : 'refuse'
+    const target = extract(directory, { ...options, existing, onEvent: output.event })
     await pipeline(await openInput(file, signal), target, { signal })
     const { summary } = target
-    if (!command.json) {
+    if (!json && verbose) {
       const { entries, logicalBytes, clonedBytes, copiedBytes, copyReasons } = summary.target
       const reasons = Object.entries(copyReasons).map(([reason, bytes]) => `${formatBytes(bytes)} ${reason}`)
       const copied = copiedBytes > 0 ? `, ${formatBytes(copiedBytes)} copied (${reasons.join(', ')})` : ''
-      if (command.verbose) {
-        output.message(
-          `${entries} entries, ${formatBytes(logicalBytes)}: ${formatBytes(clonedBytes)} cloned${copied}`,
-        )
-      }
+      output.message(
+        `${entries} entries, ${formatBytes(logicalBytes)}: ${formatBytes(clonedBytes)} cloned${copied}`,
+      )
     }
     return { status: summary.target.problems > 0 ? DIFFERS : DONE, summary }
   })

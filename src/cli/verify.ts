@@ -33,7 +33,7 @@ function conclusion({ archive, tree }: VerifySummary, verbose: boolean): string[
   const { differences, sharedBytes, keptBytes } = tree
   return [
     ...lines,
-    `${differences === 0 ? 'no' : differences} differences`,
+    differences === 1 ? '1 difference' : `${differences === 0 ? 'no' : differences} differences`,
     sharingKept(keptBytes, sharedBytes),
   ]
 }

@@ -27,6 +27,7 @@ interface Waiting {
 export class DigestThread {
   #worker: Worker | undefined
   #failure: Error | undefined
+  #isClosed = false
   /** Free memory to copy to. */
   readonly #memory: SharedArrayBuffer[] = []
   /** In the order in which digests were asked for, which is the order in which they come. */
@@ -54,6 +55,8 @@ export class DigestThread {
 
   /** Ends the thread; digests that are under way are given up. */
   async close(): Promise<void> {
+    // Until it has ended, somebody waits for that: a last message must not let the process go before.
+    this.#isClosed = true
     await this.#worker?.terminate()
   }
 
@@ -62,7 +65,7 @@ export class DigestThread {
     worker.on('message', (digest: Uint8Array) => {
       this.#waiting.shift()?.resolve(digest)
       // Idle, it keeps no process alive.
-      if (this.#waiting.length === 0) worker.unref()
+      if (this.#waiting.length === 0 && !this.#isClosed) worker.unref()
     })
     const fail = (error: Error) => {
       this.#failure ??= error

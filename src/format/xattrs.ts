@@ -1,10 +1,15 @@
 import type { Xattr } from '../record.js'
 import { type ByteReader, ByteWriter, compareBytes } from './bytes.js'
-import { MAX_XATTR_NAME, MAX_XATTR_VALUE } from './constants.js'
+import { MAX_FIELDS, MAX_LINK_TARGET, MAX_XATTR_NAME, MAX_XATTR_VALUE } from './constants.js'
 
 /** FORMAT.md, "Extended attributes". */
 
 const HEAD = 4
+/** What an entry can hold besides, in bytes. */
+const OTHER_FIELDS = MAX_LINK_TARGET + 256
+
+/** How many bytes attributes may have together, so that they fit into any entry. */
+export const MAX_XATTRS = MAX_FIELDS - OTHER_FIELDS
 
 /** How many bytes the value of the field has. */
 export function xattrsSize(xattrs: readonly Xattr[]): number {

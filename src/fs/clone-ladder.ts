@@ -2,8 +2,8 @@ import { ReftarError } from '../errors.js'
 import type { Origin } from '../record.js'
 import { cloneRange } from '../sys/clone-range.js'
 import { EINVAL, ENOSYS, ENOTTY, EOPNOTSUPP, EPERM, ETXTBSY, EXDEV } from '../sys/errno.js'
-import { readAt, readAtAsync, writeAt, writeAtAsync } from '../sys/file.js'
-import { filesystemOf } from '../sys/filesystem.js'
+import { readAt, readAtAsync, truncate, writeAt, writeAtAsync } from '../sys/file.js'
+import { BTRFS, filesystemOf } from '../sys/filesystem.js'
 import { errnoName, systemError } from '../sys/koffi.js'
 import { statFd } from '../sys/status.js'
 
@@ -29,6 +29,8 @@ export interface CloneRequest {
   readonly targetOffset: number
   readonly length: number
   readonly origin: Origin
+  /** The target ends with the range. */
+  readonly isEnd: boolean
 }
 
 const COPY = 1024 * 1024
@@ -43,6 +45,8 @@ const NEVER_CAN = new Set([EOPNOTSUPP, ENOTTY, EXDEV, ENOSYS])
 interface Pair {
   /** What offsets must be multiples of: the block size of the filesystem, in bytes. */
   readonly unit: number
+  /** A block of which only a part is in a file can share all of its storage: not so on XFS, which copies it. */
+  readonly sharesTails: boolean
   /** The error that says that no clone can be. */
   impossible: number | undefined
 }
@@ -77,10 +81,14 @@ export class CloneLadder {
       cloneRange(source, sourceOffset + start, end - start, target, targetOffset + start)
 
     // A last block that is not full can be shared only where both files end: the kernel is the judge of that.
-    let end = overhang > 0 && statFd(source).size === sourceOffset + length ? length : length - overhang
+    let end = this.#cloneEnd(request, pair, overhang)
     if (end <= start) return this.#copy(request, 0, length, 'smaller than a block')
     let error = clone(end)
-    if (error === EINVAL && end === length && overhang > 0 && length - overhang > start) {
+    if (error === 0 && end > length) {
+      truncate(target, targetOffset + length)
+      end = length
+    }
+    if (error === EINVAL && end >= length && overhang > 0 && length - overhang > start) {
       end = length - overhang
       error = clone(end)
     }
@@ -94,11 +102,21 @@ export class CloneLadder {
     await this.#copy(request, end, length, 'not aligned')
   }
 
+  /** Where the clone of a range ends: before its last bytes, with it, or with the last block of the source. */
+  #cloneEnd({ source, sourceOffset, length, isEnd }: CloneRequest, pair: Pair, overhang: number): number {
+    if (overhang === 0) return length
+    const { size } = statFd(source)
+    if (size === sourceOffset + length) return length
+    if (!isEnd || !pair.sharesTails) return length - overhang
+    return Math.min(length - overhang + pair.unit, size - sourceOffset)
+  }
+
   #pairOf({ sourceDevice, target, targetDevice }: CloneRequest): Pair {
     const key = `${sourceDevice} ${targetDevice}`
     let pair = this.#pairs.get(key)
     if (!pair) {
-      pair = { unit: filesystemOf(target).blockSize, impossible: undefined }
+      const { blockSize, type } = filesystemOf(target)
+      pair = { unit: blockSize, sharesTails: type === BTRFS, impossible: undefined }
       this.#pairs.set(key, pair)
     }
     return pair

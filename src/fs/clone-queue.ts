@@ -1,5 +1,5 @@
 import { setImmediate } from 'node:timers/promises'
-import { ReftarError } from '../errors.js'
+import { ReftarError, withPath } from '../errors.js'
 import type { Origin } from '../record.js'
 import { openat } from '../sys/directory.js'
 import { close, dataSync, OPEN_FILE, syncFilesystem } from '../sys/file.js'
@@ -20,10 +20,12 @@ export interface RestoredFile {
 export interface OpenTarget {
   readonly fd: number
   readonly file: RestoredFile
+  /** In the archive. */
+  readonly path: Uint8Array
   /** Clones that are still in the queue. */
   waiting: number
-  /** All its records have come. */
-  ended: boolean
+  /** All its records have come: its size, in bytes. */
+  ended: number | undefined
 }
 
 interface QueuedClone {
@@ -82,9 +84,9 @@ export class CloneQueue {
     }
   }
 
-  /** The records of a target have all come: it is finished now, or after its clones. */
-  end(target: OpenTarget): void {
-    target.ended = true
+  /** The records of a target have all come, `size` bytes: it is finished now, or after its clones. */
+  end(target: OpenTarget, size: number): void {
+    target.ended = size
     if (target.waiting === 0) this.#finish(target)
   }
 
@@ -97,23 +99,40 @@ export class CloneQueue {
     this.#bytes = 0
     let turn = 0
     for (const clone of clones) {
-      const { source, target } = clone
-      const fd = source === target.file ? target.fd : this.#open(source)
-      const devices = { sourceDevice: source.inode.dev, targetDevice: target.file.inode.dev }
-      await this.#ladder.run({ ...clone, ...devices, source: fd, target: target.fd })
+      const { target } = clone
+      await this.#clone(clone)
       if (--target.waiting === 0) {
         this.#targets.delete(target)
-        if (target.ended) this.#finish(target)
+        if (target.ended !== undefined) this.#finish(target)
       }
       if (++turn % CLONES_PER_TURN === 0) await setImmediate()
     }
   }
 
   /** Lets go of everything; targets that still wait are handed back. */
-  close(): Set<OpenTarget> {
+  close(): OpenTarget[] {
     for (const fd of this.#sources.values()) close(fd)
     this.#sources.clear()
-    return this.#targets
+    const waiting = [...this.#targets]
+    this.#targets.clear()
+    this.#clones = []
+    return waiting
+  }
+
+  async #clone(clone: QueuedClone): Promise<void> {
+    const { source, target, targetOffset, length } = clone
+    try {
+      await this.#ladder.run({
+        ...clone,
+        source: source === target.file ? target.fd : this.#open(source),
+        sourceDevice: source.inode.dev,
+        target: target.fd,
+        targetDevice: target.file.inode.dev,
+        isEnd: target.ended === targetOffset + length,
+      })
+    } catch (error) {
+      throw withPath(error, target.path)
+    }
   }
 
   async #syncSources(): Promise<void> {

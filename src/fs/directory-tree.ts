@@ -11,7 +11,8 @@ const PARENT = new Uint8Array([0x2e, 0x2e])
 
 /** A directory that was reached once, and that can be reached again: by its name, in its parent, as the same inode. */
 export interface Directory {
-  readonly parent: Directory | undefined
+  /** Another one once it was moved. */
+  parent: Directory | undefined
   readonly name: Uint8Array
   readonly inode: Inode
   readonly follow: boolean

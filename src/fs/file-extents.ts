@@ -2,6 +2,7 @@ import { ReftarError } from '../errors.js'
 import type { Data, Extent, Missing, Source } from '../record.js'
 import { readAt, readAtAsync, SMALL_READ, seekData, seekHole } from '../sys/file.js'
 import { statFd } from '../sys/status.js'
+import type { ReservedRange } from './shared-extents.js'
 import type { FileSharing, PlannedRange } from './sharing.js'
 
 /** Bytes of one read of a large file. */
@@ -19,18 +20,28 @@ export interface ReadTally {
   sharedBytes: number
 }
 
+/** What is known of an open file before it is read. */
+export interface ReadablePlan {
+  /** In bytes. */
+  readonly size: number
+  /** It takes no storage: its size may be a lie, as in procfs and sysfs. */
+  readonly isUnsized: boolean
+  /** Absent where nothing is known of its storage. */
+  readonly sharing: FileSharing | undefined
+  /** Where data can be read again. */
+  readonly source: Source | undefined
+}
+
 /**
- * The extents of an open file of `size` bytes: holes by SEEK_HOLE, references for storage that was archived before,
- * data for the rest, which can be read again from `source`. Ends early, short of `size`, when the file turns out to be shorter.
+ * The extents of an open file: holes by SEEK_HOLE, of which some are reserved storage; references for storage that was
+ * archived before, data for the rest. Ends early when the file turns out to be shorter.
  */
 export async function* fileExtents(
   fd: number,
-  size: number,
-  sharing: FileSharing,
-  source: Source | undefined,
+  { size, isUnsized, sharing, source }: ReadablePlan,
   tally: ReadTally,
 ): AsyncGenerator<Extent, void, undefined> {
-  const planned = sharing.ranges()
+  const planned = sharing?.ranges() ?? NOTHING[Symbol.iterator]()
   let plan = planned.next().value as PlannedRange | undefined
   for (let at = 0; at < size; ) {
     const found = seekData(fd, at)
@@ -38,9 +49,9 @@ export async function* fileExtents(
     const start = Math.min(size, found ?? statFd(fd).size)
     if (start > at) {
       tally.holeBytes += start - at
-      yield { kind: 'hole', length: start - at, preallocated: false }
+      yield* holes(at, start, sharing?.map.reserved ?? [])
     }
-    if (found === undefined || start === size) return
+    if (found === undefined || start === size) break
     const end = Math.min(size, seekHole(fd, start) ?? size)
     for (at = start; at < end; ) {
       while (plan && plan.offset + plan.length <= at) plan = planned.next().value as PlannedRange | undefined
@@ -56,7 +67,7 @@ export async function* fileExtents(
           if (extent.kind === 'data') {
             const length = extent.bytes.byteLength
             const offset = at + done
-            if (plan && isPlanned) sharing.archived(plan, offset, length, tally.address)
+            if (plan && isPlanned) sharing?.archived(plan, offset, length, tally.address)
             tally.address += length
             tally.bytesRead += length
             done += length
@@ -71,6 +82,38 @@ export async function* fileExtents(
       }
       at = until
     }
+  }
+  if (isUnsized) yield* beyond(fd, size, tally)
+}
+
+const NOTHING: readonly PlannedRange[] = []
+
+/** The hole from `start` to `end`, in the parts that have reserved storage and those that have none. */
+function* holes(
+  start: number,
+  end: number,
+  reserved: readonly ReservedRange[],
+): Generator<Extent, void, undefined> {
+  let at = start
+  for (const { offset, length } of reserved) {
+    const [from, to] = [Math.max(at, offset), Math.min(end, offset + length)]
+    if (from >= to) continue
+    if (from > at) yield { kind: 'hole', length: from - at, preallocated: false }
+    yield { kind: 'hole', length: to - from, preallocated: true }
+    at = to
+  }
+  if (at < end) yield { kind: 'hole', length: end - at, preallocated: false }
+}
+
+/** What a file without a true size gives beyond it. @throws SYSTEM_CALL */
+async function* beyond(fd: number, size: number, tally: ReadTally): AsyncGenerator<Data, void, undefined> {
+  for (let at = size; ; ) {
+    const bytes = readAt(fd, at, SMALL_READ)
+    if (bytes.byteLength === 0) return
+    at += bytes.byteLength
+    tally.address += bytes.byteLength
+    tally.bytesRead += bytes.byteLength
+    yield { kind: 'data', bytes, mayBeShared: false }
   }
 }
 

@@ -1,4 +1,4 @@
-import type { Status } from '../sys/status.js'
+import { isSameFile, type Status } from '../sys/status.js'
 import { type SharedExtent, type Storage, sharedExtents } from './shared-extents.js'
 
 /** A range of an open file; `offset` in bytes. */
@@ -11,6 +11,7 @@ export interface OpenRange {
 
 /** How many of `length` bytes of two ranges lie on the same storage, each where the other has it. @throws SYSTEM_CALL */
 export function keptSharing(a: OpenRange, b: OpenRange, length: number): number {
+  if (isSameFile(a.status, b.status) && a.offset === b.offset) return length
   if (a.storage !== b.storage) return 0
   const [rowsA, rowsB] = [rowsOf(a, length), rowsOf(b, length)]
   let kept = 0

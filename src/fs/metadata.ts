@@ -1,18 +1,11 @@
 import { quotePath } from '../event.js'
-import type { Device, Entry, EntryType, Metadata, Owner, Time } from '../record.js'
+import type { Device, EntryType, Metadata, Time } from '../record.js'
 import { readlinkat } from '../sys/directory.js'
-import {
-  changeMode,
-  changeModeAt,
-  changeOwner,
-  changeOwnerAt,
-  setModified,
-  setModifiedAt,
-} from '../sys/file.js'
-import { groupId, groupName, userId, userName } from '../sys/owners.js'
 import { S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFREG, type Status, typeOf } from '../sys/status.js'
-
-/** Capture, apply and compare, side by side: what one stores the others set and expect. */
+import { pathOfFd, type XattrTarget } from '../sys/xattr.js'
+import { captureXattrs, type OnFailure, xattrDifferences } from './extended-attributes.js'
+import { attributeDifferences, captureAttributes } from './inode-attributes.js'
+import { captureOwner, ownerHere } from './owners.js'
 
 const TYPES = new Map<number, EntryType>([
   [S_IFREG, 'file'],
@@ -23,86 +16,61 @@ const TYPES = new Map<number, EntryType>([
   [S_IFIFO, 'fifo'],
 ])
 
-const PERMISSIONS = 0o7777
-const SET_ID = 0o6000
+export const PERMISSIONS = 0o7777
+
+const NO_NAME = new Uint8Array(0)
 
 /** Undefined for a socket, which has no content and no life without its server. */
 export function entryTypeOf(status: Status): EntryType | undefined {
   return TYPES.get(typeOf(status))
 }
 
-/** What is stored of a file, beside its content. @throws SYSTEM_CALL */
-export function captureMetadata(directory: number, name: Uint8Array, status: Status): Metadata {
-  const type = entryTypeOf(status)
+/** How its extended attributes are reached: whatever is neither file nor directory is open with O_PATH only. */
+export function xattrTargetOf(fd: number, status: Status): XattrTarget {
+  return hasContent(status) ? fd : pathOfFd(fd)
+}
+
+/** A file or a directory: the types that are opened, and that have inode flags. */
+export function hasContent(status: Status): boolean {
+  return typeOf(status) === S_IFREG || typeOf(status) === S_IFDIR
+}
+
+/** What stat(2) tells, of an entry that cannot be opened. */
+export function plainMetadata(status: Status, numericOwner: boolean): Metadata {
   return {
     mode: status.mode & PERMISSIONS,
-    owner: captureOwner(status),
+    owner: captureOwner(status, numericOwner),
     modified: status.modified,
-    ...(type === 'symlink' && { linkTarget: readlinkat(directory, name) }),
+  }
+}
+
+/**
+ * All that is stored of an open entry, beside its content.
+ *
+ * @param filesystem - f_type of statfs(2)
+ * @throws SYSTEM_CALL
+ */
+export function captureMetadata(
+  fd: number,
+  status: Status,
+  filesystem: number,
+  numericOwner: boolean,
+  onFailure: OnFailure,
+): Metadata {
+  const type = entryTypeOf(status)
+  const xattrs = captureXattrs(xattrTargetOf(fd, status), onFailure)
+  return {
+    ...plainMetadata(status, numericOwner),
+    ...(xattrs && { xattrs }),
+    ...(hasContent(status) && captureAttributes(fd, filesystem)),
+    ...(type === 'symlink' && { linkTarget: readlinkat(fd, NO_NAME) }),
     ...((type === 'characterDevice' || type === 'blockDevice') && { device: status.device }),
   }
 }
 
-function captureOwner({ uid, gid }: Status): Owner {
-  const user = userName(uid)
-  const group = groupName(gid)
-  return { uid, gid, ...(user && { user }), ...(group && { group }) }
-}
-
-/** Sets owner, mode and times through an open descriptor, in the order that keeps them. @throws SYSTEM_CALL */
-export function applyMetadata(fd: number, status: Status, metadata: Metadata): void {
-  const owned = applyOwner(status, metadata, (uid, gid) => changeOwner(fd, uid, gid))
-  applyMode(status, metadata, owned, mode => changeMode(fd, mode))
-  if (metadata.modified) setModified(fd, metadata.modified)
-}
-
-/** As {@link applyMetadata}, of what cannot be opened: a symbolic link, a device, a FIFO. @throws SYSTEM_CALL */
-export function applyMetadataAt(
-  directory: number,
-  name: Uint8Array,
-  status: Status,
-  metadata: Metadata,
-): void {
-  const owned = applyOwner(status, metadata, (uid, gid) => changeOwnerAt(directory, name, uid, gid))
-  if (typeOf(status) !== S_IFLNK) {
-    applyMode(status, metadata, owned, mode => changeModeAt(directory, name, mode))
-  }
-  if (metadata.modified) setModifiedAt(directory, name, metadata.modified)
-}
-
-function applyMode(status: Status, { mode }: Metadata, owned: boolean, change: (mode: number) => void): void {
-  if (mode === undefined) return
-  const wanted = owned ? mode : mode & ~SET_ID
-  // A write or a new owner takes setuid and setgid away, so the mode that was seen before holds only without them.
-  if (wanted & SET_ID || status.mode & SET_ID || (status.mode & PERMISSIONS) !== wanted) change(wanted)
-}
-
-/** Only root gives files away; what others extract is their own. Returns whether the owner is as it was stored. */
-function applyOwner(
-  status: Status,
-  { owner }: Metadata,
-  change: (uid: number, gid: number) => void,
-): boolean {
-  if (!owner) return true
-  const { uid, gid } = ownerHere(owner)
-  if (status.uid === uid && status.gid === gid) return true
-  if (process.geteuid?.() !== 0) return false
-  change(uid, gid)
-  return true
-}
-
-/**
- * In which fields that were captured a file differs, in words.
- *
- * @param name - of the file in `directory`, or empty for the directory itself
- * @throws SYSTEM_CALL
- */
-export function metadataDifferences(
-  directory: number,
-  name: Uint8Array,
-  status: Status,
-  { mode, owner, modified, linkTarget, device }: Metadata,
-): string[] {
+/** In which fields that were captured an open entry differs, in words. @throws SYSTEM_CALL */
+export function metadataDifferences(fd: number, status: Status, metadata: Metadata): string[] {
+  const { mode, owner, modified, linkTarget, device, xattrs } = metadata
   const out: string[] = []
   const compare = (what: string, found: string, expected: string) => {
     if (found !== expected) out.push(`has ${what} ${found}, expected ${expected}`)
@@ -111,33 +79,21 @@ export function metadataDifferences(
   if (mode !== undefined && typeOf(status) !== S_IFLNK)
     compare('mode', octal(status.mode & PERMISSIONS), octal(mode))
   if (owner) {
-    const { uid, gid } = ownerHere(owner)
+    const { uid, gid } = ownerHere(owner, false)
     compare('owner', `${status.uid}:${status.gid}`, `${uid}:${gid}`)
   }
   if (modified) compare('time', timeText(status.modified), timeText(modified))
-  if (linkTarget) compare('target', quotePath(readlinkat(directory, name)), quotePath(linkTarget))
+  if (linkTarget) compare('target', quotePath(readlinkat(fd, NO_NAME)), quotePath(linkTarget))
   if (device) compare('device', deviceText(status.device), deviceText(device))
+  if (xattrs) out.push(...xattrDifferences(xattrTargetOf(fd, status), xattrs))
+  if (hasContent(status)) out.push(...attributeDifferences(fd, metadata))
   return out
 }
 
-function timeText({ seconds, nanoseconds }: Time): string {
+export function timeText({ seconds, nanoseconds }: Time): string {
   return `${seconds}.${String(nanoseconds).padStart(9, '0')}`
 }
 
 function deviceText({ major, minor }: Device): string {
   return `${major},${minor}`
-}
-
-function ownerHere({ user, uid, group, gid }: Owner): { readonly uid: number; readonly gid: number } {
-  return { uid: idFor(user, uid, userId), gid: idFor(group, gid, groupId) }
-}
-
-/** A name goes before a number, as long as this system knows it. */
-function idFor(name: Uint8Array | undefined, id: number, look: (name: string) => number | undefined): number {
-  return (name && look(new TextDecoder().decode(name))) ?? id
-}
-
-/** Whether a file of this mode can be opened for reading by its owner, who may not be root. */
-export function needsLateMode({ metadata }: Entry, bits: number): boolean {
-  return metadata.mode !== undefined && (metadata.mode & bits) !== bits && process.geteuid?.() !== 0
 }

@@ -12,7 +12,8 @@ import {
   type FiemapRow,
   fiemap,
 } from '../sys/fiemap.js'
-import { BTRFS, btrfsId, filesystemOf, isRealtime, XFS } from '../sys/filesystem.js'
+import { BTRFS, btrfsId, filesystemOf, XFS } from '../sys/filesystem.js'
+import { isPreallocated, isRealtime } from '../sys/inode-attributes.js'
 import type { Status } from '../sys/status.js'
 
 /** A range of a file that lies on storage which others may use too; all in bytes. */
@@ -76,6 +77,11 @@ export function physicalPlace(space: string, position: number): { physical: numb
 export class Storages {
   readonly #known = new Map<number, Storage>()
 
+  /** Whether any that was come by is of a kind. */
+  some(isKind: (storage: Storage) => boolean): boolean {
+    return [...this.#known.values()].some(isKind)
+  }
+
   /** Which storage an open file lies on. Subvolumes of one btrfs are one. @throws SYSTEM_CALL */
   of(fd: number, { dev }: Status): Storage {
     let storage = this.#known.get(dev)
@@ -87,6 +93,53 @@ export class Storages {
     }
     return storage
   }
+}
+
+/** Storage that a file has without data in it; in bytes. */
+export interface ReservedRange {
+  readonly offset: number
+  readonly length: number
+}
+
+/** Where a file lies. */
+export interface FileMap {
+  readonly shared: readonly SharedExtent[]
+  /** Up to its end, in order. */
+  readonly reserved: readonly ReservedRange[]
+  /** How many bytes from its end on, in whole blocks; undefined for none. */
+  readonly reservedBeyond: number | undefined
+}
+
+/** The map of a whole regular file, after it was written back. @throws SYSTEM_CALL */
+export function fileMap(
+  fd: number,
+  status: Pick<Status, 'ino' | 'size' | 'blocks'>,
+  storage: Storage,
+): FileMap {
+  const { size, blocks } = status
+  if (size === 0 && blocks === 0) return { shared: [], reserved: [], reservedBeyond: undefined }
+  const rows = mapOf(fd, storage, 0, Number.MAX_SAFE_INTEGER)
+  const unwritten = rows.filter(({ flags }) => (flags & FIEMAP_EXTENT_UNWRITTEN) !== 0)
+  const reserved = unwritten
+    .map(({ logical, length }) => ({ offset: logical, length: Math.min(size - logical, length) }))
+    .filter(({ length }) => length > 0)
+  return {
+    shared: sharedOf(rows, fd, status, storage, 0, size),
+    reserved,
+    reservedBeyond: reservedBeyond(fd, unwritten, size, storage),
+  }
+}
+
+function reservedBeyond(
+  fd: number,
+  unwritten: readonly FiemapRow[],
+  size: number,
+  { type, blockSize }: Storage,
+): number | undefined {
+  const end = unwritten.reduce((most, { logical, length }) => Math.max(most, logical + length), 0)
+  if (end <= Math.ceil(size / blockSize) * blockSize) return undefined
+  if (type === XFS && !isPreallocated(fd)) return undefined
+  return end - size
 }
 
 /**
@@ -102,8 +155,18 @@ export function sharedExtents(
   offset: number,
   end: number,
 ): SharedExtent[] {
-  if (end <= offset) return []
-  const rows = mapOf(fd, storage, offset, end).filter(isTelling)
+  return end > offset ? sharedOf(mapOf(fd, storage, offset, end), fd, status, storage, offset, end) : []
+}
+
+function sharedOf(
+  all: readonly FiemapRow[],
+  fd: number,
+  status: Pick<Status, 'ino'>,
+  storage: Storage,
+  offset: number,
+  end: number,
+): SharedExtent[] {
+  const rows = all.filter(isTelling)
   if (rows.length === 0 || (storage.type === XFS && isRealtime(fd))) return []
   const extents: SharedExtent[] = []
   const encoded: FiemapRow[] = []

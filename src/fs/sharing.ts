@@ -5,7 +5,15 @@ import { isUnchanged, type Status, statFd } from '../sys/status.js'
 import type { Directory, DirectoryTree } from './directory-tree.js'
 import { PagedStore } from './paged-store.js'
 import { type SeenFile, SeenFiles } from './seen-files.js'
-import { isMapped, type SharedExtent, type Storage, Storages, sharedExtents } from './shared-extents.js'
+import {
+  type FileMap,
+  fileMap,
+  isMapped,
+  type SharedExtent,
+  type Storage,
+  type Storages,
+  sharedExtents,
+} from './shared-extents.js'
 import { type Overlap, SharedMap } from './shared-map.js'
 
 /** A range of the file in hand that lies where a range of an earlier file lay. */
@@ -49,7 +57,7 @@ export class Sharing {
   readonly #files: SeenFiles
   /** Numbers of files that nothing may refer to. */
   readonly #untrusted = new Set<number>()
-  readonly #storages = new Storages()
+  readonly #storages: Storages
   readonly #options: SharingOptions
   /** Bytes read to compare files, where addresses prove nothing. */
   bytesCompared = 0
@@ -57,8 +65,9 @@ export class Sharing {
   /**
    * @param memory - what it may keep in memory, in bytes; the rest goes to a temporary file
    */
-  constructor(tree: DirectoryTree, options: SharingOptions, memory = DEFAULT_MEMORY) {
+  constructor(tree: DirectoryTree, storages: Storages, options: SharingOptions, memory = DEFAULT_MEMORY) {
     this.#tree = tree
+    this.#storages = storages
     this.#options = options
     this.#store = new PagedStore(memory)
     this.#map = new SharedMap(this.#store)
@@ -78,8 +87,8 @@ export class Sharing {
   examine(fd: number, status: Status, directory: Directory, name: Uint8Array): FileSharing {
     const now = Date.now()
     const storage = this.#storages.of(fd, status)
-    const found = sharedExtents(fd, status, storage, 0, status.size)
-    const extents = this.#options.shared ? found : []
+    const map = fileMap(fd, status, storage)
+    const extents = this.#options.shared ? map.shared : []
     const mapped = statFd(fd)
     const file = extents.length > 0 ? this.#files.add({ directory, name, status: mapped }) : NO_FILE
     const settled = isSettled(mapped, now)
@@ -88,7 +97,7 @@ export class Sharing {
     const changed = () => void this.#untrusted.add(file)
     return new FileSharing(
       this.#map,
-      { status: mapped, canReread: settled && isMapped(storage), changed },
+      { status: mapped, canReread: settled && isMapped(storage), changed, map },
       file,
       extents,
       proven,
@@ -163,6 +172,7 @@ interface Examined {
   readonly canReread: boolean
   /** To be called when the file changed while it was read: nothing may refer to it. */
   readonly changed: () => void
+  readonly map: FileMap
 }
 
 /** The sharing of one file, while it is read. */
@@ -170,14 +180,15 @@ export class FileSharing implements Examined {
   readonly status: Status
   readonly canReread: boolean
   readonly changed: () => void
-  readonly #map: SharedMap
+  readonly map: FileMap
+  readonly #seen: SharedMap
   readonly #file: number
   readonly #extents: readonly SharedExtent[]
   readonly #proven: ReadonlySet<number>
 
   constructor(
-    map: SharedMap,
-    { status, canReread, changed }: Examined,
+    seen: SharedMap,
+    { status, canReread, changed, map }: Examined,
     file: number,
     extents: readonly SharedExtent[],
     proven: ReadonlySet<number>,
@@ -185,7 +196,8 @@ export class FileSharing implements Examined {
     this.status = status
     this.canReread = canReread
     this.changed = changed
-    this.#map = map
+    this.map = map
+    this.#seen = seen
     this.#file = file
     this.#extents = extents
     this.#proven = proven
@@ -203,7 +215,7 @@ export class FileSharing implements Examined {
         extent,
       })
       for (const { start, length, sighting } of [
-        ...this.#map.find(extent.space, extent.position, extent.length),
+        ...this.#seen.find(extent.space, extent.position, extent.length),
       ]) {
         if (sighting.file !== this.#file && !this.#proven.has(sighting.file)) continue
         if (start > at) yield part(at, start, undefined)
@@ -217,7 +229,7 @@ export class FileSharing implements Examined {
   /** Remembers that `length` bytes from `offset` were read and stand at `address`. */
   archived({ extent }: PlannedRange, offset: number, length: number, address: number): void {
     const position = extent.position + offset - extent.offset
-    this.#map.insert(extent.space, position, length, { file: this.#file, offset, address })
+    this.#seen.insert(extent.space, position, length, { file: this.#file, offset, address })
   }
 }
 

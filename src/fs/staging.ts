@@ -1,14 +1,22 @@
 import { readFileSync } from 'node:fs'
-import { ReftarError } from '../errors.js'
+import { type ErrorCode, ReftarError } from '../errors.js'
 import { quotePath } from '../event.js'
-import type { Metadata } from '../record.js'
-import { AT_REMOVEDIR, mkdirat, readDirectory, renameNoReplace, unlinkat } from '../sys/directory.js'
+import {
+  AT_REMOVEDIR,
+  mkdirat,
+  readDirectory,
+  renameExchange,
+  renameNoReplace,
+  unlinkat,
+} from '../sys/directory.js'
 import { EEXIST, ENOENT } from '../sys/errno.js'
-import { changeMode } from '../sys/file.js'
-import { isSameFile, S_IFDIR, type Status, statAt, statFd, typeOf } from '../sys/status.js'
+import { syncFilesystem } from '../sys/file.js'
+import { S_IFDIR, type Status, statAt, typeOf } from '../sys/status.js'
 import { type Directory, DirectoryTree, pathOf } from './directory-tree.js'
-import { applyMetadata } from './metadata.js'
 import { removeTree } from './remove-tree.js'
+
+/** What becomes of names that exist in the target: it fails, they stay, or they are replaced. */
+export type Existing = 'refuse' | 'keep' | 'overwrite'
 
 /** A directory of the archive, in the target. */
 export interface Place {
@@ -22,15 +30,15 @@ interface Publication {
   readonly staging: Directory
   readonly target: Directory
   readonly name: Uint8Array
-  /** Of a directory: what it gets once it is in its place, for a directory that may not be written cannot be moved. */
-  readonly finish?: { readonly directory: Directory; readonly metadata: Metadata }
+  /** Set for a directory. */
+  readonly directory?: Directory
 }
 
-interface LateMode {
-  readonly directory: Directory
-  readonly name: Uint8Array
-  readonly mode: number
-  readonly isDirectory: boolean
+export interface StagingRequest {
+  readonly target: Uint8Array
+  readonly existing: Existing
+  readonly onNote: (message: string) => void
+  readonly onProblem: (code: ErrorCode, path: Uint8Array, message: string) => void
 }
 
 const PREFIX = '.reftar-'
@@ -38,130 +46,156 @@ const PRIVATE = 0o700
 
 /**
  * Everything new is made in private directories inside the existing ones that will receive it, because a rename out
- * of one can fail between subvolumes and projects; then published by renames that replace nothing.
+ * of one can fail between subvolumes and projects; then published by renames that replace nothing, or that put what
+ * was there in the place of what is new.
  */
 export class Staging {
   readonly tree = new DirectoryTree('TARGET_CHANGED')
   readonly root: Place
+  readonly #request: StagingRequest
+  /** By the directory that will receive. */
   readonly #directories = new Map<Directory, Directory>()
   readonly #publications: Publication[] = []
-  readonly #lateModes: LateMode[] = []
-  readonly #onNote: (message: string) => void
   #isPublished = false
 
   /** @throws SYSTEM_CALL when the target cannot be opened */
-  constructor(target: Uint8Array, onNote: (message: string) => void) {
-    this.root = { directory: this.tree.root(target), existing: true }
-    this.#onNote = onNote
-  }
-
-  /**
-   * Where to make a new name.
-   *
-   * @throws TARGET_EXISTS
-   */
-  directoryFor(place: Place, name: Uint8Array): Directory {
-    if (!place.existing) return place.directory
-    if (this.#find(place, name)) throw exists(place, name)
-    const staging = this.#stagingIn(place.directory)
-    this.#publications.push({ staging, target: place.directory, name })
-    return staging
-  }
-
-  /** Makes a directory, or takes the one that is there. @throws TARGET_EXISTS, SYSTEM_CALL */
-  makeDirectory(place: Place, name: Uint8Array, metadata: Metadata): Place {
-    if (!place.existing) return this.#make(place.directory, name)
-    const found = this.#find(place, name)
-    if (found && typeOf(found) !== S_IFDIR) throw exists(place, name)
-    if (found) return { directory: this.tree.child(place.directory, name), existing: true }
-    const staging = this.#stagingIn(place.directory)
-    const made = this.#make(staging, name)
-    this.#publications.push({
-      staging,
-      target: place.directory,
-      name,
-      finish: { directory: made.directory, metadata },
-    })
-    return made
-  }
-
-  /** Whether a directory gets its metadata only when it is published, or never because it was there. */
-  isFinishedLater({ directory, existing }: Place): boolean {
-    return existing || this.#isStagingDirectory(directory.parent)
-  }
-
-  /** Sets a mode that would lock out this very process when all the rest is done. */
-  setModeLater(late: LateMode): void {
-    this.#lateModes.push(late)
-  }
-
-  /** Gives every new name its place, or none of them. @throws TARGET_EXISTS, TARGET_CHANGED, SYSTEM_CALL */
-  publish(openFile: (directory: Directory, name: Uint8Array) => { fd: number; done: () => void }): void {
-    // A directory may close behind a file that was finished after it.
-    const files = this.#lateModes.filter(late => !late.isDirectory)
-    const directories = this.#lateModes.filter(late => late.isDirectory)
-    for (const { directory, name, mode } of [...files, ...directories]) {
-      const { fd, done } = openFile(directory, name)
-      changeMode(fd, mode)
-      done()
-    }
-    const done: Publication[] = []
-    try {
-      for (const publication of this.#publications) {
-        this.#rename(publication, publication.staging, publication.target)
-        done.push(publication)
-      }
-    } catch (error) {
-      for (const publication of done.reverse())
-        this.#rename(publication, publication.target, publication.staging)
-      throw error
-    }
-    this.#isPublished = true
-    for (const { target, name, finish } of this.#publications) {
-      if (!finish) continue
-      const directory = this.tree.child(target, name)
-      const fd = this.tree.fd(directory)
-      const status = statFd(fd)
-      if (!isSameFile(status, finish.directory.inode)) {
-        throw new ReftarError(
-          'TARGET_CHANGED',
-          `${quotePath(pathOf(directory))} was replaced while it was published`,
-        )
-      }
-      applyMetadata(fd, status, finish.metadata)
-      this.tree.leave(directory)
-    }
-    for (const staging of this.#directories.values()) {
-      this.tree.leave(staging)
-      if (staging.parent) unlinkat(this.tree.fd(staging.parent), staging.name, AT_REMOVEDIR)
-    }
-    this.#directories.clear()
-  }
-
-  /** Removes what was not published, and lets go of everything. */
-  close(): void {
-    for (const staging of this.#directories.values()) {
-      try {
-        removeTree(this.tree, staging)
-      } catch (error) {
-        this.#onNote(`${quotePath(pathOf(staging))} could not be removed: ${(error as Error).message}`)
-      }
-    }
-    this.tree.close()
+  constructor(request: StagingRequest) {
+    this.#request = request
+    this.root = { directory: this.tree.root(request.target), existing: true }
   }
 
   get isPublished(): boolean {
     return this.#isPublished
   }
 
-  #rename({ name }: Publication, from: Directory, to: Directory): void {
-    const fromFd = this.tree.fd(from)
-    const toFd = this.tree.fd(to)
+  /** Where to make a new name that is no directory; {@link Staging.made} is told once it is there. @throws SYSTEM_CALL */
+  directoryFor(place: Place): Directory {
+    return place.existing ? this.#stagingIn(place.directory) : place.directory
+  }
+
+  /** A name was made where {@link Staging.directoryFor} says. @throws TARGET_EXISTS */
+  made(place: Place, name: Uint8Array): void {
+    if (!place.existing) return
+    const found = this.#find(place, name)
+    if (found && this.#isKept(place, name, found)) return
+    this.#publications.push({ staging: this.#stagingIn(place.directory), target: place.directory, name })
+  }
+
+  /** Takes back what was made. @throws SYSTEM_CALL */
+  unmake(directory: Directory, name: Uint8Array): void {
+    unlinkat(this.tree.fd(directory), name)
+    const at = this.#publications.findIndex(made => made.staging === directory && made.name === name)
+    if (at !== -1) this.#publications.splice(at, 1)
+  }
+
+  /** Makes a directory, or takes the one that is there. @throws TARGET_EXISTS, SYSTEM_CALL */
+  makeDirectory(place: Place, name: Uint8Array): Place {
+    if (!place.existing) return this.#make(place.directory, name)
+    const found = this.#find(place, name)
+    if (found && typeOf(found) === S_IFDIR)
+      return { directory: this.tree.child(place.directory, name), existing: true }
+    const isKept = found !== undefined && this.#isKept(place, name, found)
+    const staging = this.#stagingIn(place.directory)
+    const made = this.#make(staging, name)
+    const { directory } = made
+    if (!isKept) this.#publications.push({ staging, target: place.directory, name, directory })
+    return made
+  }
+
+  /** Whether a directory waits in a staging directory for its own place. */
+  isStaged(directory: Directory): boolean {
+    return this.#isStagingDirectory(directory.parent)
+  }
+
+  /** Where what was made in a directory is once everything is published. */
+  placeOf(directory: Directory): Directory {
+    return this.#isStagingDirectory(directory) ? (directory.parent as Directory) : directory
+  }
+
+  /** Gives every new name its place, or none of them. @throws TARGET_EXISTS, SYSTEM_CALL */
+  publish(): void {
+    const done: (() => void)[] = []
     try {
-      renameNoReplace(fromFd, name, toFd, name)
+      for (const publication of this.#publications) done.push(this.#publish(publication))
+    } catch (error) {
+      for (const undo of done.reverse()) undo()
+      throw error
+    }
+    this.#isPublished = true
+    for (const { directory, target } of this.#publications) if (directory) directory.parent = target
+    this.#removeStaging()
+  }
+
+  /** Writes back every filesystem that was written to. @throws SYSTEM_CALL */
+  async sync(): Promise<void> {
+    const synced = new Set<number>()
+    for (const directory of [this.root.directory, ...this.#targets]) {
+      if (synced.has(directory.inode.dev)) continue
+      synced.add(directory.inode.dev)
+      await syncFilesystem(this.tree.fd(directory))
+    }
+  }
+
+  /** Removes what was not published, and lets go of everything. */
+  close(): void {
+    this.#removeStaging()
+    this.tree.close()
+  }
+
+  get #targets(): Directory[] {
+    return [...new Set(this.#publications.map(({ target }) => target))]
+  }
+
+  /** Returns what takes it back. */
+  #publish({ staging, target, name }: Publication): () => void {
+    const rename = (work: typeof renameNoReplace, from: Directory, to: Directory) => {
+      const fromFd = this.tree.fd(from)
+      work(fromFd, name, this.tree.fd(to), name)
+    }
+    try {
+      rename(renameNoReplace, staging, target)
+      return () => rename(renameNoReplace, target, staging)
     } catch (error) {
       if (!(error instanceof ReftarError) || error.errno !== EEXIST) throw error
-      throw exists({ directory: to, existing: true }, name)
+    }
+    const place: Place = { directory: target, existing: true }
+    const found = this.#find(place, name)
+    if (this.#request.existing !== 'overwrite' || (found && typeOf(found) === S_IFDIR)) {
+      throw exists(place, name)
+    }
+    rename(renameExchange, staging, target)
+    return () => rename(renameExchange, target, staging)
+  }
+
+  /** Of a name that is taken: whether what is new is dropped for it. @throws TARGET_EXISTS */
+  #isKept(place: Place, name: Uint8Array, found: Status): boolean {
+    const { existing, onProblem } = this.#request
+    if (existing === 'overwrite' && typeOf(found) !== S_IFDIR) return false
+    if (existing !== 'keep') throw exists(place, name)
+    onProblem('TARGET_EXISTS', pathOf(place.directory, name), 'is already there, and is kept')
+    return true
+  }
+
+  #removeStaging(): void {
+    for (const staging of this.#directories.values()) {
+      try {
+        this.tree.leave(staging)
+        if (!this.#tryRemove(staging)) removeTree(this.tree, staging)
+      } catch (error) {
+        const message = `${quotePath(pathOf(staging))} could not be removed: ${(error as Error).message}`
+        this.#request.onNote(message)
+      }
+    }
+    this.#directories.clear()
+  }
+
+  /** Whether it was empty, as it is when everything was published. */
+  #tryRemove({ parent, name }: Directory): boolean {
+    try {
+      if (parent) unlinkat(this.tree.fd(parent), name, AT_REMOVEDIR)
+      return true
+    } catch {
+      return false
     }
   }
 
@@ -199,7 +233,7 @@ export class Staging {
     for (const name of names) {
       const match = /^\.reftar-(\d+)-(\d+)-\d+$/.exec(Buffer.from(name).toString('latin1'))
       if (!match || startTime(match[1] ?? '') === match[2]) continue
-      this.#onNote(
+      this.#request.onNote(
         `${quotePath(pathOf(directory, name))} is left over from a run that was killed, and can be removed`,
       )
     }

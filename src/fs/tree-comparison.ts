@@ -1,11 +1,13 @@
+import { constants } from 'node:fs'
 import { type ErrorCode, ReftarError } from '../errors.js'
+import { quotePath } from '../event.js'
 import { EntryPaths } from '../format/path.js'
-import type { ArchiveRecord, Entry } from '../record.js'
-import { openat, readDirectory } from '../sys/directory.js'
+import type { ArchiveRecord, Entry, Metadata } from '../record.js'
+import { O_PATH, openat, readDirectory } from '../sys/directory.js'
 import { ENOENT } from '../sys/errno.js'
 import { close, OPEN_FILE } from '../sys/file.js'
 import { errnoName } from '../sys/koffi.js'
-import { isSameFile, type Status, statAt, statFd } from '../sys/status.js'
+import { type Inode, inodeOf, isSameFile, type Status, statAt, statFd } from '../sys/status.js'
 import { ContentComparison, type Difference, type OpenFile, type SharingTally } from './content-comparison.js'
 import { type Directory, DirectoryTree } from './directory-tree.js'
 import { entryTypeOf, metadataDifferences } from './metadata.js'
@@ -54,7 +56,7 @@ export class TreeComparison {
   readonly #content: ContentComparison
   readonly #paths = new EntryPaths()
   /** Of entries that later ones may be hard links to: the inode that stands for them. */
-  readonly #linked = new Map<number, Status>()
+  readonly #linked = new Map<number, { readonly inode: Inode; readonly path: Uint8Array }>()
   readonly #stack: OpenDirectory[] = []
   #file: FileInHand | undefined
 
@@ -108,8 +110,8 @@ export class TreeComparison {
     if (!status) return undefined
     if (type === 'hardlink') {
       const first = this.#linked.get(metadata.linkTo ?? 0)
-      if (first && !isSameFile(status, first)) {
-        this.#differs(path, `is not a hard link to what entry ${metadata.linkTo} is`)
+      if (first && !isSameFile(status, first.inode)) {
+        this.#differs(path, `is not a hard link to ${quotePath(first.path)}`)
       }
       return status
     }
@@ -118,8 +120,17 @@ export class TreeComparison {
       this.#differs(path, `is a ${found ?? 'socket'}, expected a ${type}`)
       return undefined
     }
-    if (entry.linked) this.#linked.set(entry.ordinal, status)
-    for (const difference of metadataDifferences(fd, name, status, metadata)) this.#differs(path, difference)
+    if (entry.linked) this.#linked.set(entry.ordinal, { inode: inodeOf(status), path })
+    if (type !== 'file' && type !== 'directory') {
+      this.#readable(path, () => {
+        const special = openat(fd, name, O_PATH | constants.O_NOFOLLOW)
+        try {
+          this.#compareMetadata(special, metadata, path)
+        } finally {
+          close(special)
+        }
+      })
+    }
     return status
   }
 
@@ -144,15 +155,27 @@ export class TreeComparison {
     if (above && status) {
       directory = name.byteLength === 0 ? above : this.#readable(path, () => this.#tree.child(above, name))
     }
+    if (directory && directory !== above) this.#compareMetadata(this.#tree.fd(directory), metadata, path)
     this.#stack.push({ ordinal, path, directory, names })
   }
 
-  #open(parent: OpenDirectory, { name }: Entry, path: Uint8Array, status: Status | undefined): void {
+  #compareMetadata(fd: number, metadata: Metadata, path: Uint8Array): void {
+    for (const difference of metadataDifferences(fd, statFd(fd), metadata)) this.#differs(path, difference)
+  }
+
+  #open(
+    parent: OpenDirectory,
+    { name, metadata }: Entry,
+    path: Uint8Array,
+    status: Status | undefined,
+  ): void {
     this.#file = { path, size: 0, open: undefined, differs: false }
     const { directory } = parent
     if (!directory || !status) return
     const fd = this.#readable(path, () => openat(this.#tree.fd(directory), name, OPEN_FILE))
-    if (fd !== undefined) this.#file.open = this.#content.open(fd, directory, name)
+    if (fd === undefined) return
+    this.#file.open = this.#content.open(fd, directory, name)
+    this.#compareMetadata(fd, metadata, path)
   }
 
   #readable<T>(path: Uint8Array, open: () => T): T | undefined {
@@ -203,7 +226,7 @@ export class TreeComparison {
     if (!directory) return
     if (names) {
       for (const name of readDirectory(this.#tree.fd(directory))) {
-        if (names.has(keyOf(name))) continue
+        if (names.has(keyOf(name)) || isSocket(this.#tree.fd(directory), name)) continue
         const extra = path.byteLength === 0 ? name : Buffer.concat([path, Buffer.from('/'), name])
         this.#differs(extra, 'is not in the archive')
       }
@@ -215,6 +238,11 @@ export class TreeComparison {
     this.#request.summary.differences++
     this.#request.onDifference(code, path, message)
   }
+}
+
+/** What no archive has. */
+function isSocket(directory: number, name: Uint8Array): boolean {
+  return entryTypeOf(statAt(directory, name)) === undefined
 }
 
 function keyOf(name: Uint8Array): string {

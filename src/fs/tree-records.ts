@@ -1,16 +1,19 @@
-import { type ErrorCode, ReftarError } from '../errors.js'
+import { constants } from 'node:fs'
+import { type ErrorCode, ReftarError, withPath } from '../errors.js'
+import { quotePath } from '../event.js'
 import { compareBytes } from '../format/bytes.js'
-import { type ArchiveRecord, type Entry, lengthOf, type Metadata } from '../record.js'
-import { openat, readDirectory } from '../sys/directory.js'
+import type { ArchiveRecord, Entry, Metadata } from '../record.js'
+import { O_PATH, openat, readDirectory } from '../sys/directory.js'
 import { close, OPEN_FILE } from '../sys/file.js'
-import { errnoName } from '../sys/koffi.js'
-import { isSameFile, isUnchanged, S_IFREG, type Status, statAt, statFd, typeOf } from '../sys/status.js'
+import { isSameFile, S_IFDIR, S_IFREG, type Status, statAt, statFd, typeOf } from '../sys/status.js'
 import { type Directory, DirectoryTree, pathOf } from './directory-tree.js'
-import { fileExtents, type ReadTally } from './file-extents.js'
-import { FileSource } from './file-source.js'
-import { captureMetadata, entryTypeOf } from './metadata.js'
+import { Exclusion, type ExclusionOptions, type IgnoreFiles } from './exclusion.js'
+import type { OnFailure } from './extended-attributes.js'
+import { type ExaminedFile, FileRecords } from './file-records.js'
+import { captureMetadata, entryTypeOf, hasContent, plainMetadata } from './metadata.js'
 import { type Selection, selectPaths } from './selection.js'
-import { type FileSharing, Sharing, settle } from './sharing.js'
+import { isUntold, Storages } from './shared-extents.js'
+import { Sharing } from './sharing.js'
 
 export interface TreeSummary {
   entries: number
@@ -33,7 +36,14 @@ export interface TreeRequest {
   readonly directory: Uint8Array
   readonly shared: boolean
   readonly paranoid: boolean
-  readonly isExcluded: (status: Status) => boolean
+  /** Store owners as numbers only. */
+  readonly numericOwner: boolean
+  /** Stay on the filesystem of each path that was given. */
+  readonly oneFileSystem: boolean
+  /** Read clones of files, which nobody writes to. */
+  readonly snapshot: boolean
+  readonly exclusion: ExclusionOptions
+  readonly isSkipped: (status: Status) => boolean
   readonly summary: TreeSummary
   readonly onEntry: (path: Uint8Array, size: number) => void
   readonly onNote: (message: string) => void
@@ -48,15 +58,31 @@ interface Frame {
   at: number
   /** Set for a directory of which only some children were asked for. */
   readonly selection: Selection | undefined
+  readonly ignores: IgnoreFiles | undefined
+  /** Of the path that was asked for. */
+  readonly device: number | undefined
 }
 
-/** @throws INVALID_ARGUMENT at once, for paths that make no tree */
+/** A name in a directory. */
+interface Candidate {
+  readonly frame: Frame
+  /** Where it is looked up. */
+  readonly directory: Directory
+  readonly name: Uint8Array
+  readonly path: Uint8Array
+  readonly status: Status
+  /** It was asked for by its name. */
+  readonly isNamed: boolean
+}
+
+/** @throws INVALID_ARGUMENT at once, for paths that make no tree, and patterns that match nothing */
 export function treeRecords(
   paths: readonly Uint8Array[],
   request: TreeRequest,
 ): () => AsyncGenerator<ArchiveRecord, void, undefined> {
   const selection = selectPaths(paths, () => request.onNote("leading '/' is left out of stored names"))
-  return () => new TreeWalk(selection, request).records()
+  const exclusion = new Exclusion(request.exclusion)
+  return () => new TreeWalk(selection, exclusion, request).records()
 }
 
 const ROOT_PATH = new Uint8Array([0x2f])
@@ -64,19 +90,24 @@ const NO_NAME = new Uint8Array(0)
 
 class TreeWalk {
   readonly #selection: Selection
+  readonly #exclusion: Exclusion
   readonly #request: TreeRequest
   readonly #tree = new DirectoryTree('SOURCE_CHANGED')
+  readonly #storages = new Storages()
   readonly #sharing: Sharing
-  readonly #tally: ReadTally = { address: 0, bytesRead: 0, holeBytes: 0, missingBytes: 0, sharedBytes: 0 }
+  readonly #files: FileRecords
   /** Files with several names: the ordinal of the first, until all were seen. */
   readonly #links = new Map<string, { ordinal: number; left: number }>()
+  readonly #noted = new Set<string>()
   #ordinal = 0
   readonly #roots = new Map<boolean, Directory>()
 
-  constructor(selection: Selection, request: TreeRequest) {
+  constructor(selection: Selection, exclusion: Exclusion, request: TreeRequest) {
     this.#selection = selection
+    this.#exclusion = exclusion
     this.#request = request
-    this.#sharing = new Sharing(this.#tree, request)
+    this.#sharing = new Sharing(this.#tree, this.#storages, request)
+    this.#files = new FileRecords(this.#tree, this.#sharing)
   }
 
   async *records(): AsyncGenerator<ArchiveRecord, void, undefined> {
@@ -95,12 +126,16 @@ class TreeWalk {
         const parent = frame === root && child ? this.#root(child.absolute) : frame.directory
         if (child && !child.whole) {
           yield this.#entry(frame.ordinal, name, 'directory', {})
-          stack.push(this.#frame(this.#tree.child(parent, name, true), sorted(child), child))
+          stack.push(this.#selectedFrame(this.#tree.child(parent, name, true), child))
         } else {
-          const below = yield* this.#visit(parent, frame.ordinal, name, child !== undefined)
+          const below = yield* this.#visit(frame, parent, name, child !== undefined)
           if (below) stack.push(below)
         }
       }
+      if (this.#storages.some(isUntold))
+        this.#note(
+          'what compressed extents share is stored once for each file: only root can tell them apart',
+        )
     } finally {
       this.#sharing.close()
       this.#tree.close()
@@ -119,23 +154,44 @@ class TreeWalk {
   #rootFrame(): Frame {
     const { whole, absolute, children } = this.#selection
     const directory = this.#root(whole ? absolute : [...children.values()].every(child => child.absolute))
-    if (!whole)
-      return { directory, ordinal: 0, names: sorted(this.#selection), at: 0, selection: this.#selection }
-    return { directory, ordinal: 1, names: this.#list(directory), at: 0, selection: undefined }
+    if (!whole) return this.#selectedFrame(directory, this.#selection)
+    return { ...this.#wholeFrame(directory, NO_NAME, directory.inode.dev, undefined), ordinal: 1 }
   }
 
   #rootEntry(directory: Directory): Entry {
     const fd = this.#tree.fd(directory)
-    const metadata = captureMetadata(fd, NO_NAME, statFd(fd))
-    return this.#entry(0, NO_NAME, 'directory', metadata)
+    return this.#entry(0, NO_NAME, 'directory', this.#capture(fd, statFd(fd), NO_NAME))
   }
 
-  #frame(directory: Directory, names: readonly Uint8Array[], selection?: Selection): Frame {
-    return { directory, ordinal: this.#ordinal, names, at: 0, selection }
+  /** Of a directory that was not asked for, but some of what is in it. */
+  #selectedFrame(directory: Directory, selection: Selection): Frame {
+    const names = Array.from(selection.children.values(), child => child.name).sort(compareBytes)
+    return {
+      directory,
+      ordinal: this.#ordinal,
+      names,
+      at: 0,
+      selection,
+      ignores: undefined,
+      device: undefined,
+    }
   }
 
-  #list(directory: Directory): Uint8Array[] {
-    return readDirectory(this.#tree.fd(directory)).sort(compareBytes)
+  #wholeFrame(directory: Directory, path: Uint8Array, device: number, outer: IgnoreFiles | undefined): Frame {
+    const fd = this.#tree.fd(directory)
+    const { names, isCache } = this.#exclusion.withoutCache(fd, readDirectory(fd))
+    if (isCache) this.#request.onNote(`${quotePath(path)} is a cache, what is in it is left out`)
+    const ignores = this.#exclusion.ignoreFiles(this.#tree.fd(directory), path, outer)
+    const ordinal = this.#ordinal
+    return {
+      directory,
+      ordinal,
+      names: names.sort(compareBytes),
+      at: 0,
+      selection: undefined,
+      ignores,
+      device,
+    }
   }
 
   #entry(parent: number, name: Uint8Array, type: Entry['type'], metadata: Metadata, linked = false): Entry {
@@ -145,149 +201,200 @@ class TreeWalk {
 
   /** One name and, of a directory, the frame of what is below. */
   async *#visit(
+    frame: Frame,
     directory: Directory,
-    parent: number,
     name: Uint8Array,
     isNamed: boolean,
   ): AsyncGenerator<ArchiveRecord, Frame | undefined, undefined> {
     const path = pathOf(directory, name)
     try {
-      const fd = this.#tree.fd(directory)
-      const status = statAt(fd, name)
-      if (this.#request.isExcluded(status)) {
-        this.#request.onNote('the archive itself is left out')
-        return undefined
-      }
-      const type = entryTypeOf(status)
-      if (!type) {
-        this.#problem('SOURCE_SKIPPED', path, 'a socket is not archived')
-        return undefined
-      }
-      if (type === 'file') {
-        yield* this.#file(directory, parent, name, status, path)
-        return undefined
-      }
+      const status = statAt(this.#tree.fd(directory), name)
+      const candidate = { frame, directory, name, path, status, isNamed }
+      if (this.#isLeftOut(candidate)) return undefined
       const link = this.#linkTo(status)
-      const entry = link
-        ? this.#entry(parent, name, 'hardlink', { linkTo: link })
-        : this.#entry(
-            parent,
-            name,
-            type,
-            captureMetadata(fd, name, status),
-            type !== 'directory' && status.nlink > 1,
-          )
-      if (!link) this.#remember(status, entry)
+      if (link) {
+        yield this.#entry(frame.ordinal, name, 'hardlink', { linkTo: link })
+        this.#request.onEntry(path, 0)
+        return undefined
+      }
+      switch (entryTypeOf(status)) {
+        case 'file':
+          return yield* this.#file(candidate)
+        case 'directory':
+          return yield* this.#directory(candidate)
+        default:
+          return yield* this.#special(candidate)
+      }
+    } catch (error) {
+      if (!(error instanceof ReftarError)) throw error
+      const isGone = error.code === 'SOURCE_CHANGED'
+      if (isNamed || !(isGone || error.errno !== undefined)) throw withPath(error, path)
+      this.#problem(isGone ? error.code : 'SOURCE_SKIPPED', path, `left out: ${error.message}`)
+      return undefined
+    }
+  }
+
+  #isLeftOut({ frame, status, path, isNamed }: Candidate): boolean {
+    const { isSkipped, onNote } = this.#request
+    if (isSkipped(status)) {
+      onNote('the archive itself is left out')
+      return true
+    }
+    const type = entryTypeOf(status)
+    if (
+      !isNamed &&
+      this.#exclusion.isActive &&
+      this.#exclusion.excludes(path, type === 'directory', frame.ignores)
+    ) {
+      return true
+    }
+    if (type) return false
+    onNote(`${quotePath(path)}: a socket is not archived`)
+    return true
+  }
+
+  /** Whatever is neither file nor directory. */
+  *#special({
+    frame,
+    directory,
+    name,
+    path,
+    status,
+  }: Candidate): Generator<ArchiveRecord, undefined, undefined> {
+    const fd = openat(this.#tree.fd(directory), name, O_PATH | constants.O_NOFOLLOW)
+    try {
+      const opened = statFd(fd)
+      const type = entryTypeOf(opened)
+      if (!isSameFile(opened, status) || type !== entryTypeOf(status) || !type) return this.#replaced(path)
+      const metadata = this.#capture(fd, opened, path)
+      const entry = this.#entry(frame.ordinal, name, type, metadata, opened.nlink > 1)
+      this.#remember(opened, entry)
       yield entry
       this.#request.onEntry(path, 0)
-      return type === 'directory' ? this.#enter(directory, name, status, path) : undefined
-    } catch (error) {
-      if (isNamed || !(error instanceof ReftarError) || error.errno === undefined) throw error
-      this.#problem('SOURCE_SKIPPED', path, `left out: ${error.syscall}: ${errnoName(error.errno)}`)
-      return undefined
+    } finally {
+      close(fd)
     }
+    return undefined
   }
 
-  #enter(directory: Directory, name: Uint8Array, status: Status, path: Uint8Array): Frame | undefined {
+  *#directory(candidate: Candidate): Generator<ArchiveRecord, Frame | undefined, undefined> {
+    const { frame, name, path, status, isNamed } = candidate
+    const { oneFileSystem, numericOwner, onEntry } = this.#request
+    const device = isNamed ? status.dev : (frame.device ?? status.dev)
+    const isOther = oneFileSystem && status.dev !== device
+    const child = this.#open(candidate)
+    const metadata = child
+      ? this.#capture(this.#tree.fd(child), statFd(this.#tree.fd(child)), path)
+      : plainMetadata(status, numericOwner)
+    const entry = this.#entry(frame.ordinal, name, 'directory', metadata)
+    yield entry
+    onEntry(path, 0)
+    if (!child) return undefined
+    if (!isOther) return this.#inside(path, () => this.#wholeFrame(child, path, device, frame.ignores))
+    this.#request.onNote(`${quotePath(path)} is on another filesystem, what is in it is left out`)
+    this.#tree.leave(child)
+    return undefined
+  }
+
+  /** A directory, to look into it; undefined, and told, where it cannot be. */
+  #open({ directory, name, path, status }: Candidate): Directory | undefined {
+    const child = this.#inside(path, () => this.#tree.child(directory, name))
+    if (!child || isSameFile(child.inode, status)) return child
+    this.#tree.leave(child)
+    this.#problem('SOURCE_CHANGED', path, 'replaced while it was archived, so what is in it is left out')
+    return undefined
+  }
+
+  #inside<T>(path: Uint8Array, work: () => T): T | undefined {
     try {
-      const child = this.#tree.child(directory, name)
-      if (!isSameFile(child.inode, status)) {
-        this.#problem('SOURCE_CHANGED', path, 'replaced while it was archived, so what is in it is left out')
-        return undefined
-      }
-      return this.#frame(child, this.#list(child))
+      return work()
     } catch (error) {
       if (!(error instanceof ReftarError) || error.errno === undefined) throw error
-      this.#problem(
-        'SOURCE_SKIPPED',
-        path,
-        `what is in it is left out: ${error.syscall}: ${errnoName(error.errno)}`,
-      )
+      this.#problem('SOURCE_SKIPPED', path, `what is in it is left out: ${error.message}`)
       return undefined
     }
   }
 
-  async *#file(
-    directory: Directory,
-    parent: number,
-    name: Uint8Array,
-    seen: Status,
-    path: Uint8Array,
-  ): AsyncGenerator<ArchiveRecord, void, undefined> {
-    const link = this.#linkTo(seen)
-    if (link) {
-      yield this.#entry(parent, name, 'hardlink', { linkTo: link })
-      this.#request.onEntry(path, 0)
-      return
-    }
+  async *#file(candidate: Candidate): AsyncGenerator<ArchiveRecord, undefined, undefined> {
+    const { frame, directory, name, path, status: seen } = candidate
     const fd = openat(this.#tree.fd(directory), name, OPEN_FILE)
     try {
       const opened = statFd(fd)
-      if (!isSameFile(opened, seen) || typeOf(opened) !== S_IFREG) {
-        this.#problem('SOURCE_CHANGED', path, 'replaced while it was archived, so it is left out')
-        return
-      }
+      if (!isSameFile(opened, seen) || typeOf(opened) !== S_IFREG) return this.#replaced(path)
       if (!Number.isSafeInteger(opened.size)) {
-        this.#problem(
-          'SOURCE_SKIPPED',
-          path,
-          `left out: its size is ${opened.size} bytes, the limit is 2^53 - 1`,
-        )
-        return
+        const message = `left out: its size is ${opened.size} bytes, the limit is 2^53 - 1`
+        return this.#problem('SOURCE_SKIPPED', path, message)
       }
-      await settle(opened)
-      const sharing = this.#sharing.examine(fd, opened, directory, name)
-      const { status } = sharing
-      const entry = this.#entry(parent, name, 'file', captureMetadata(fd, name, status), status.nlink > 1)
+      const file = await this.#files.examine(fd, opened, directory, name)
+      const { status, reserved } = file
+      const metadata = { ...this.#capture(fd, status, path), ...(reserved !== undefined && { reserved }) }
+      const reading = this.#reading(file, directory, metadata)
+      const entry = this.#entry(frame.ordinal, name, 'file', metadata, status.nlink > 1)
       this.#remember(status, entry)
       yield entry
-      const source = sharing.canReread ? new FileSource(this.#tree, directory, name, status) : undefined
-      yield* this.#content(fd, sharing, source, path)
+      yield* this.#content(reading, path)
     } finally {
       close(fd)
+    }
+    return undefined
+  }
+
+  #reading(file: ExaminedFile, directory: Directory, metadata: Metadata): ReturnType<FileRecords['read']> {
+    if (!this.#request.snapshot) return this.#files.read(file)
+    try {
+      return this.#files.readSnapshot(file, directory, metadata)
+    } catch (error) {
+      if (!(error instanceof ReftarError) || error.errno === undefined) throw error
+      this.#note(`files are read as they are, without a snapshot: ${error.message}`)
+      return this.#files.read(file)
     }
   }
 
   async *#content(
-    fd: number,
-    sharing: FileSharing,
-    source: FileSource | undefined,
+    reading: ReturnType<FileRecords['read']>,
     path: Uint8Array,
   ): AsyncGenerator<ArchiveRecord, void, undefined> {
-    const { summary } = this.#request
-    const { status } = sharing
-    const missingBefore = this.#tally.missingBytes
-    let size = 0
-    for await (const extent of fileExtents(fd, status.size, sharing, source, this.#tally)) {
-      size += lengthOf(extent)
-      this.#count()
-      yield extent
+    const { summary, onEntry } = this.#request
+    let step = await reading.next()
+    try {
+      for (; !step.done; step = await reading.next()) {
+        this.#count()
+        yield step.value
+      }
+    } finally {
+      if (!step.done) await reading.return(undefined as never)
     }
-    const isWhole = size === status.size && isUnchanged(statFd(fd), status)
+    const { size, isWhole, missing, failure } = step.value
+    if (failure) this.#problem(failure.code, path, `could not be read to its end: ${failure.message}`)
     if (!isWhole) {
-      sharing.changed()
       summary.changed++
-      this.#problem('SOURCE_CHANGED', path, 'changed while it was read')
+      if (!failure) this.#problem('SOURCE_CHANGED', path, 'changed while it was read')
     }
-    const missing = this.#tally.missingBytes - missingBefore
     if (missing > 0) this.#problem('SYSTEM_CALL', path, `${missing} bytes could not be read and are missing`)
     summary.files++
     summary.logicalBytes += size
     this.#count()
-    yield { kind: 'end', state: isWhole ? 'whole' : 'changed' }
-    this.#request.onEntry(path, size)
+    onEntry(path, size)
   }
 
   #count(): void {
     const { summary } = this.#request
-    const { bytesRead, sharedBytes, holeBytes, missingBytes } = this.#tally
+    const { bytesRead, sharedBytes, holeBytes, missingBytes } = this.#files.tally
     summary.bytesRead = bytesRead + this.#sharing.bytesCompared
     Object.assign(summary, { sharedBytes, holeBytes, missingBytes })
   }
 
+  #capture(fd: number, status: Status, path: Uint8Array): Metadata {
+    const onFailure: OnFailure = (what, error) =>
+      this.#problem(error.code, path, `${what} could not be read: ${error.message}`)
+    // What is open with O_PATH only cannot tell which filesystem it is on.
+    const filesystem = hasContent(status) ? this.#storages.of(fd, status).type : 0
+    return captureMetadata(fd, status, filesystem, this.#request.numericOwner, onFailure)
+  }
+
   /** The ordinal of the entry that is the same inode, if there was one. */
   #linkTo(status: Status): number | undefined {
-    if (status.nlink < 2) return undefined
+    if (status.nlink < 2 || typeOf(status) === S_IFDIR) return undefined
     const key = `${status.dev}:${status.ino}`
     const link = this.#links.get(key)
     if (!link) return undefined
@@ -300,11 +407,18 @@ class TreeWalk {
     this.#links.set(`${status.dev}:${status.ino}`, { ordinal: entry.ordinal, left: status.nlink - 1 })
   }
 
-  #problem(code: ErrorCode, path: Uint8Array, message: string): void {
+  #replaced(path: Uint8Array): undefined {
+    this.#problem('SOURCE_CHANGED', path, 'replaced while it was archived, so it is left out')
+  }
+
+  #problem(code: ErrorCode, path: Uint8Array, message: string): undefined {
     this.#request.onProblem(code, path, message)
   }
-}
 
-function sorted(selection: Selection): Uint8Array[] {
-  return Array.from(selection.children.values(), child => child.name).sort(compareBytes)
+  /** Says once what holds for many. */
+  #note(message: string): void {
+    if (this.#noted.has(message)) return
+    this.#noted.add(message)
+    this.#request.onNote(message)
+  }
 }

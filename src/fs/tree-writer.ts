@@ -1,139 +1,120 @@
 import { constants } from 'node:fs'
-import { type ErrorCode, ReftarError } from '../errors.js'
+import { ReftarError, withPath } from '../errors.js'
 import { quotePath } from '../event.js'
-import { DataSpace } from '../format/data-space.js'
 import { EntryPaths } from '../format/path.js'
-import type { ArchiveRecord, Data, End, Entry, Hole, Missing, Reference } from '../record.js'
-import { linkat, mknodat, openat, symlinkat } from '../sys/directory.js'
-import { close, preallocate, startWriteback, truncate, writeAt, writeAtAsync } from '../sys/file.js'
-import { errnoName } from '../sys/koffi.js'
-import { inodeOf, isSameFile, S_IFBLK, S_IFCHR, S_IFIFO, type Status, statAt, statFd } from '../sys/status.js'
-import { CloneLadder, type CloneSummary, type Reflink } from './clone-ladder.js'
-import { CloneQueue, type OpenTarget, type RestoredFile } from './clone-queue.js'
+import type { ArchiveRecord, Entry, Metadata } from '../record.js'
+import { linkat, mknodat, O_PATH, openat, symlinkat, unlinkat } from '../sys/directory.js'
+import { close } from '../sys/file.js'
+import { type Inode, inodeOf, isSameFile, S_IFBLK, S_IFCHR, S_IFIFO, statAt, statFd } from '../sys/status.js'
+import type { RestoredFile } from './clone-queue.js'
 import { type Directory, pathOf } from './directory-tree.js'
-import { applyMetadata, applyMetadataAt, needsLateMode } from './metadata.js'
+import { FileWriter, type FinishedFile } from './file-writer.js'
+import { MetadataWriter } from './metadata-writer.js'
 import { type Place, Staging } from './staging.js'
-
-export interface WriteSummary extends CloneSummary {
-  entries: number
-  files: number
-  /** Sum of the sizes of all files, in bytes. */
-  logicalBytes: number
-  /** Bytes of data that were written. */
-  writtenBytes: number
-  holeBytes: number
-  missingBytes: number
-  /** Everything that is not in the target as it was at the source. */
-  problems: number
-}
-
-export interface WriteRequest {
-  readonly directory: Uint8Array
-  readonly reflink: Reflink
-  readonly summary: WriteSummary
-  readonly onEntry: (path: Uint8Array, size: number) => void
-  readonly onNote: (message: string) => void
-  readonly onProblem: (code: ErrorCode, path: Uint8Array, message: string) => void
-}
+import type { WriteRequest } from './write-request.js'
 
 /** A directory that may still receive entries. */
 interface OpenDirectory {
   readonly ordinal: number
   readonly entry: Entry | undefined
+  readonly path: Uint8Array
   readonly place: Place
 }
 
-/** Where data went: a range of a restored file. */
-interface FileRange {
-  readonly file: RestoredFile
-  readonly offset: number
-}
-
-interface OpenFile extends OpenTarget {
-  readonly entry: Entry
-  /** When it was new. */
-  readonly status: Status
+/** What is done once everything has its name. */
+interface LateWork {
+  readonly directory: Directory
+  readonly name: Uint8Array
+  readonly inode: Inode
   readonly path: Uint8Array
-  /** The bytes of all its extents so far. */
-  size: number
-  /** Where its last data or clone ends. */
-  filled: number
+  readonly work: (fd: number) => void
 }
 
-const CREATE = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW
 const DEFAULT_FILE_MODE = 0o666
 const DEFAULT_DIRECTORY_MODE = 0o777
 const PERMISSIONS = 0o777
 const OWNER_CAN_READ = 0o400
 const OWNER_CAN_SEARCH = 0o500
-/** Below this a synchronous write is faster than the way to another thread and back. */
-const SMALL_WRITE = 128 * 1024
+const OPEN = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
 const DEVICE_TYPES = { characterDevice: S_IFCHR, blockDevice: S_IFBLK, fifo: S_IFIFO } as const
 
 /** Records to files, in staging directories; nothing shows until {@link TreeWriter.publish}. */
 export class TreeWriter {
   readonly #request: WriteRequest
   readonly #staging: Staging
-  readonly #queue: CloneQueue
-  readonly #space = new DataSpace<FileRange>(
-    1,
-    (place, length, next) => place.file === next.file && place.offset + length === next.offset,
-  )
+  readonly #metadata: MetadataWriter
+  readonly #files: FileWriter
   readonly #paths = new EntryPaths()
-  readonly #linked = new Map<number, RestoredFile>()
+  /** What hard links can name; undefined where that was left out. */
+  readonly #linked = new Map<number, RestoredFile | undefined>()
+  readonly #links: {
+    readonly first: RestoredFile
+    readonly directory: Directory
+    readonly name: Uint8Array
+  }[] = []
+  readonly #lateFiles: LateWork[] = []
+  /** Each after those in it. */
+  readonly #lateDirectories: LateWork[] = []
   #stack: OpenDirectory[]
-  #file: OpenFile | undefined
+  /** Of the entry in hand. */
+  #path: Uint8Array = new Uint8Array(0)
 
   /** @throws SYSTEM_CALL when the target cannot be opened */
   constructor(request: WriteRequest) {
+    const { directory: target, existing, onNote, onProblem } = request
     this.#request = request
-    this.#staging = new Staging(request.directory, request.onNote)
+    this.#metadata = new MetadataWriter(request.policy, request)
+    this.#staging = new Staging({ target, existing, onNote, onProblem })
     const { root, tree } = this.#staging
-    const ladder = new CloneLadder(request.reflink, request.summary)
-    this.#queue = new CloneQueue(tree, ladder, target => this.#finish(target as OpenFile))
-    this.#stack = [{ ordinal: 0, entry: undefined, place: root }]
+    this.#files = new FileWriter(tree, request, this.#metadata, finished => this.#finishFile(finished))
+    this.#stack = [{ ordinal: 0, entry: undefined, path: this.#path, place: root }]
   }
 
   /** @throws TARGET_EXISTS, TARGET_CHANGED, CLONE_REFUSED, SYSTEM_CALL, BAD_STRUCTURE, UNSAFE_NAME, DANGLING_REFERENCE */
   write(record: ArchiveRecord): void | Promise<void> {
-    switch (record.kind) {
-      case 'entry':
-        return this.#entry(record)
-      case 'data':
-        return this.#data(this.#opened(record.kind), record)
-      case 'reference':
-        return this.#reference(this.#opened(record.kind), record)
-      case 'hole':
-      case 'missing':
-        return this.#gap(this.#opened(record.kind), record)
-      case 'end':
-        return this.#end(this.#opened(record.kind), record)
-      default:
-        return record satisfies never
+    try {
+      const writing = record.kind === 'entry' ? this.#entry(record) : this.#files.write(record)
+      return writing?.catch(error => {
+        throw withPath(error, this.#path)
+      })
+    } catch (error) {
+      throw withPath(error, this.#path)
     }
   }
 
   /** Makes all clones that wait, finishes every file, and gives everything its name. */
   async publish(): Promise<void> {
-    if (this.#file) throw new ReftarError('BAD_STRUCTURE', 'the records end before the last file does')
-    await this.#queue.flush()
+    if (this.#files.isOpen)
+      throw new ReftarError('BAD_STRUCTURE', 'the records end before the last file does')
+    await this.#files.flush()
     while (this.#stack.length > 1) this.#leave()
-    this.#staging.publish((directory, name) => {
-      const fd = openat(this.#staging.tree.fd(directory), name, constants.O_RDONLY | constants.O_NOFOLLOW)
-      return { fd, done: () => close(fd) }
-    })
+    if (this.#request.fsync) await this.#staging.sync()
+    this.#staging.publish()
+    for (const late of [...this.#lateFiles, ...this.#lateDirectories]) this.#finishLate(late)
+    if (this.#request.fsync) await this.#staging.sync()
+  }
+
+  /** After an error: publishes the entries that are whole. */
+  async publishPart(): Promise<void> {
+    if (this.#staging.isPublished) return
+    const dropped = new Set(await this.#files.discard())
+    for (const { directory, name } of dropped) this.#staging.unmake(directory, name)
+    for (const { first, directory, name } of this.#links) {
+      if (dropped.has(first)) this.#staging.unmake(directory, name)
+    }
+    await this.publish()
   }
 
   /** Rolls back what was not published, and lets go of everything. */
   close(): void {
-    const waiting = new Set([...this.#queue.close(), ...(this.#file ? [this.#file] : [])])
-    for (const { fd } of waiting) close(fd)
+    this.#files.close()
     this.#staging.close()
   }
 
-  #entry(entry: Entry): void {
+  #entry(entry: Entry): undefined {
     const { summary, onEntry } = this.#request
-    if (this.#file) throw new ReftarError('BAD_STRUCTURE', `entry ${entry.ordinal} begins before a file ends`)
+    if (this.#files.isOpen)
+      throw new ReftarError('BAD_STRUCTURE', `entry ${entry.ordinal} begins before a file ends`)
     checkName(entry)
     while (this.#stack.length > 1 && this.#stack.at(-1)?.ordinal !== entry.parent) this.#leave()
     const { ordinal, place } = this.#stack.at(-1) as OpenDirectory
@@ -141,173 +122,169 @@ export class TreeWriter {
       throw new ReftarError('BAD_STRUCTURE', `entry ${entry.ordinal} has a parent that is not open`)
     }
     const path = this.#paths.pathOf(entry)
+    this.#path = path
     summary.entries++
     if (entry.type === 'directory') {
       const isRoot = entry.name.byteLength === 0
-      const made = isRoot ? place : this.#staging.makeDirectory(place, entry.name, metadataOf(entry))
-      this.#stack.push({ ordinal: entry.ordinal, entry, place: made })
+      const made = isRoot ? place : this.#staging.makeDirectory(place, entry.name)
+      this.#stack.push({ ordinal: entry.ordinal, entry, path, place: made })
       onEntry(path, 0)
       return
     }
-    const directory = this.#staging.directoryFor(place, entry.name)
+    const directory = this.#staging.directoryFor(place)
     if (entry.type === 'file') {
-      this.#file = this.#create(entry, directory, path)
-      return
+      const file = this.#files.create(entry, directory, path)
+      if (entry.linked) this.#linked.set(entry.ordinal, file)
+    } else {
+      if (!this.#make(entry, directory, path)) return
+      onEntry(path, 0)
     }
-    this.#make(entry, directory, path)
-    onEntry(path, 0)
+    this.#staging.made(place, entry.name)
   }
 
-  #create(entry: Entry, directory: Directory, path: Uint8Array): OpenFile {
-    const mode = ((entry.metadata.mode ?? DEFAULT_FILE_MODE) & PERMISSIONS) | OWNER_CAN_READ
-    const fd = openat(this.#staging.tree.fd(directory), entry.name, CREATE, mode)
-    const status = statFd(fd)
-    const file = { directory, name: entry.name, inode: inodeOf(status), written: 0 }
-    if (entry.linked) this.#linked.set(entry.ordinal, file)
-    return { fd, file, entry, status, path, waiting: 0, ended: false, size: 0, filled: 0 }
-  }
-
-  /** Makes whatever has no content. */
-  #make(entry: Entry, directory: Directory, path: Uint8Array): void {
+  /** Makes whatever has no content. Returns false where it is left out. */
+  #make(entry: Entry, directory: Directory, path: Uint8Array): boolean {
     const { name, type, metadata } = entry
     const { tree } = this.#staging
-    if (type === 'hardlink') {
-      this.#link(entry, directory)
-      return
-    }
+    if (type === 'hardlink') return this.#link(entry, directory)
     const fd = tree.fd(directory)
-    if (type === 'symlink') {
-      symlinkat(metadata.linkTarget ?? new Uint8Array(0), fd, name)
-    } else if (type === 'fifo' || type === 'characterDevice' || type === 'blockDevice') {
-      const { major = 0, minor = 0 } = metadata.device ?? {}
-      mknodat(
-        fd,
-        name,
-        DEVICE_TYPES[type] | ((metadata.mode ?? DEFAULT_FILE_MODE) & PERMISSIONS),
-        deviceNumber(major, minor),
-      )
-    }
-    const status = statAt(fd, name)
-    if (entry.linked) this.#linked.set(entry.ordinal, { directory, name, inode: inodeOf(status), written: 0 })
+    if (type === 'symlink') symlinkat(metadata.linkTarget ?? new Uint8Array(0), fd, name)
+    else if (!this.#makeNode(entry, fd, path)) return false
+    const special = openat(fd, name, O_PATH | constants.O_NOFOLLOW)
     try {
-      applyMetadataAt(fd, name, status, metadata)
+      const status = statFd(special)
+      if (entry.linked)
+        this.#linked.set(entry.ordinal, { directory, name, inode: inodeOf(status), written: 0 })
+      this.#metadata.finishSpecial(special, fd, name, status, metadata, () => path)
+    } finally {
+      close(special)
+    }
+    return true
+  }
+
+  #makeNode(entry: Entry, directory: number, path: Uint8Array): boolean {
+    const { name, type, metadata, ordinal, linked } = entry
+    if (type !== 'fifo' && type !== 'characterDevice' && type !== 'blockDevice') return false
+    const leaveOut = () => {
+      if (linked) this.#linked.set(ordinal, undefined)
+      return false
+    }
+    if (type !== 'fifo' && !this.#request.devices) {
+      this.#metadata.note('device nodes are left out')
+      return leaveOut()
+    }
+    const { major = 0, minor = 0 } = metadata.device ?? {}
+    const mode = this.#metadata.modeOf((metadata.mode ?? DEFAULT_FILE_MODE) & PERMISSIONS)
+    try {
+      mknodat(directory, name, DEVICE_TYPES[type] | mode, deviceNumber(major, minor))
+      return true
     } catch (error) {
       if (!(error instanceof ReftarError)) throw error
-      this.#request.onProblem('SYSTEM_CALL', path, `metadata is not set: ${error.message}`)
+      this.#request.onProblem(error.code, path, `is left out: ${error.message}`)
+      return leaveOut()
     }
   }
 
-  #link(entry: Entry, directory: Directory): void {
-    const first = this.#linked.get(entry.metadata.linkTo ?? 0)
+  /** Returns false where what it links to was left out. */
+  #link(entry: Entry, directory: Directory): boolean {
+    const { linkTo = 0 } = entry.metadata
+    const first = this.#linked.get(linkTo)
+    if (!first && this.#linked.has(linkTo)) return false
     if (!first)
       throw new ReftarError('BAD_STRUCTURE', `entry ${entry.ordinal} is a hard link to an unknown entry`)
     const { tree } = this.#staging
     const from = tree.fd(first.directory)
     const to = tree.fd(directory)
     linkat(from, first.name, to, entry.name)
-    if (!isSameFile(statAt(to, entry.name), first.inode)) {
-      throw new ReftarError(
-        'TARGET_CHANGED',
-        `${quotePath(pathOf(first.directory, first.name))} was replaced`,
-      )
+    if (isSameFile(statAt(to, entry.name), first.inode)) {
+      this.#links.push({ first, directory, name: entry.name })
+      return true
     }
+    unlinkat(to, entry.name)
+    throw new ReftarError('TARGET_CHANGED', `${quotePath(pathOf(first.directory, first.name))} was replaced`)
   }
 
-  #opened(kind: string): OpenFile {
-    if (!this.#file) throw new ReftarError('BAD_STRUCTURE', `${kind} outside of a file`)
-    return this.#file
-  }
-
-  #data(open: OpenFile, { bytes, mayBeShared }: Data): void | Promise<void> {
-    const { fd, file, size } = open
-    const length = bytes.byteLength
-    this.#space.append(0, length, { file, offset: size })
-    this.#queue.wrote(file)
-    this.#request.summary.writtenBytes += length
-    open.size += length
-    open.filled = open.size
-    if (length <= SMALL_WRITE) return writeAt(fd, bytes, size)
-    return writeAtAsync(fd, bytes, size).then(() => {
-      if (mayBeShared) startWriteback(fd, size, length)
-    })
-  }
-
-  async #reference(open: OpenFile, { address, length, origin }: Reference): Promise<void> {
-    for (const piece of this.#space.resolve(address, length)) {
-      const { file, offset } = piece.place
-      const targetOffset = open.size
-      open.size += piece.length
-      open.filled = open.size
-      await this.#queue.add({
-        source: file,
-        sourceOffset: offset + piece.skip,
-        target: open,
-        targetOffset,
-        length: piece.length,
-        origin,
-      })
-    }
-  }
-
-  #gap(open: OpenFile, gap: Hole | Missing): void {
-    const { summary, onProblem } = this.#request
-    if (gap.kind === 'hole') {
-      summary.holeBytes += gap.length
-      if (gap.preallocated) preallocate(open.fd, open.size, gap.length)
-    } else {
-      summary.missingBytes += gap.length
-      const where = `${gap.length} bytes at ${open.size}`
-      onProblem('SYSTEM_CALL', open.path, `${where} are missing, the source gave ${errnoName(gap.errno)}`)
-    }
-    open.size += gap.length
-  }
-
-  #end(open: OpenFile, { state }: End): void {
-    const { summary, onEntry, onProblem } = this.#request
-    this.#file = undefined
-    if (state === 'changed') onProblem('SOURCE_CHANGED', open.path, 'changed while it was archived')
-    summary.files++
-    summary.logicalBytes += open.size
-    this.#queue.end(open)
-    onEntry(open.path, open.size)
-  }
-
-  #finish({ fd, file, entry, status, size, filled }: OpenFile): void {
-    try {
-      if (size > filled) truncate(fd, size)
-      this.#apply(entry, file.directory, fd, status)
-    } finally {
-      close(fd)
-    }
-  }
-
-  #apply(entry: Entry, directory: Directory, fd: number, status: Status): void {
-    if (!needsLateMode(entry, entry.type === 'directory' ? OWNER_CAN_SEARCH : OWNER_CAN_READ)) {
-      applyMetadata(fd, status, entry.metadata)
-      return
-    }
-    const { mode = 0, ...rest } = entry.metadata
-    applyMetadata(fd, status, rest)
-    this.#staging.setModeLater({
-      directory,
-      name: entry.name,
-      mode: mode & PERMISSIONS,
-      isDirectory: entry.type === 'directory',
-    })
+  #finishFile({ entry, file, fd, status, path }: FinishedFile): void {
+    const { directory, name, inode } = file
+    this.#finish(entry, fd, status, path, OWNER_CAN_READ, work =>
+      this.#lateFiles.push({ directory, name, inode, path, work }),
+    )
   }
 
   #leave(): void {
     const left = this.#stack.pop()
     if (!left?.entry) return
-    const { directory } = left.place
+    const { directory, existing } = left.place
     const { tree } = this.#staging
-    if (!this.#staging.isFinishedLater(left.place) && directory.parent) {
-      const fd = tree.fd(directory)
-      const entry = { ...left.entry, metadata: metadataOf(left.entry) }
-      this.#apply(entry, directory.parent, fd, statFd(fd))
+    const { entry, path } = left
+    const isCaptured = entry.metadata.mode !== undefined
+    const isOurs =
+      !existing || (this.#request.existing === 'overwrite' && isCaptured && entry.name.byteLength > 0)
+    if (isOurs) {
+      const metadata = isCaptured ? entry.metadata : this.#newDirectory(entry.metadata)
+      const { name, inode } = directory
+      const later = (work: LateWork['work']) =>
+        this.#lateDirectories.push({ directory, name, inode, path, work })
+      const finish = (fd: number) =>
+        this.#finish({ ...entry, metadata }, fd, statFd(fd), path, OWNER_CAN_SEARCH, later)
+      // A directory that may not be written cannot be moved, and one that exists still gets new names.
+      if (existing || this.#staging.isStaged(directory)) later(finish)
+      else finish(tree.fd(directory))
     }
     if (directory !== this.#stack.at(-1)?.place.directory) tree.leave(directory)
   }
+
+  /**
+   * Sets the metadata of a file or directory; what has to wait goes to `later`.
+   *
+   * @param needed - the permissions that this very process needs to come back to it
+   */
+  #finish(
+    entry: Entry,
+    fd: number,
+    status: ReturnType<typeof statFd>,
+    path: Uint8Array,
+    needed: number,
+    later: (work: LateWork['work']) => void,
+  ): void {
+    const { metadata } = entry
+    const { mode } = metadata
+    const isModeLate = mode !== undefined && (mode & needed) !== needed && process.geteuid?.() !== 0
+    const now: Metadata = isModeLate && !this.#staging.isPublished ? withoutMode(metadata) : metadata
+    const late = this.#metadata.finish(fd, status, now, () => path)
+    if (late && this.#staging.isPublished) this.#metadata.finishLate(fd, late, () => path)
+    else if (late) later(fd => this.#metadata.finishLate(fd, late, () => path))
+    if (now !== metadata && mode !== undefined) {
+      const last = this.#metadata.modeOf(mode & PERMISSIONS)
+      later(fd => this.#metadata.finishMode(fd, last, () => path))
+    }
+  }
+
+  #finishLate({ directory, name, inode, path, work }: LateWork): void {
+    const { tree } = this.#staging
+    const isDirectory = isSameFile(directory.inode, inode)
+    const fd = isDirectory
+      ? tree.fd(directory)
+      : openat(tree.fd(this.#staging.placeOf(directory)), name, OPEN)
+    try {
+      if (!isSameFile(statFd(fd), inode)) {
+        throw new ReftarError('TARGET_CHANGED', 'it was replaced while it was published', { path })
+      }
+      work(fd)
+    } finally {
+      if (!isDirectory) close(fd)
+      else tree.leave(directory)
+    }
+  }
+
+  /** An implied directory gets the mode that a new one has. */
+  #newDirectory(metadata: Metadata): Metadata {
+    return { ...metadata, mode: this.#metadata.defaultMode(DEFAULT_DIRECTORY_MODE) }
+  }
+}
+
+function withoutMode({ mode, ...rest }: Metadata): Metadata {
+  return rest
 }
 
 /** Whatever the stages before have let through: only one component stays inside its directory. @throws UNSAFE_NAME */
@@ -317,13 +294,6 @@ function checkName({ ordinal, name, type }: Entry): void {
   if (text !== '' && text !== '.' && text !== '..' && !/[/\0]/.test(text)) return
   throw new ReftarError('UNSAFE_NAME', `entry ${ordinal} is named ${quotePath(name)}`, { path: name })
 }
-
-/** An implied directory gets the mode that a new one has. */
-function metadataOf({ metadata }: Entry): Entry['metadata'] {
-  return metadata.mode === undefined ? { ...metadata, mode: DEFAULT_DIRECTORY_MODE & ~UMASK } : metadata
-}
-
-const UMASK = process.umask()
 
 /** As makedev(3) packs it. */
 function deviceNumber(major: number, minor: number): number {

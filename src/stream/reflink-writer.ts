@@ -1,11 +1,13 @@
 import { ReftarError } from '../errors.js'
 import { type Common, type Path, pathBytes, quotePath } from '../event.js'
 import type { Reflink } from '../fs/clone-ladder.js'
-import { TreeWriter, type WriteSummary } from '../fs/tree-writer.js'
+import type { Existing } from '../fs/staging.js'
+import { TreeWriter } from '../fs/tree-writer.js'
+import type { WriteSummary } from '../fs/write-request.js'
 import type { ArchiveRecord } from '../record.js'
 import { type Sink, sink } from './stage.js'
 
-export type { Reflink, WriteSummary }
+export type { Existing, Reflink, WriteSummary }
 
 export interface WriteOptions extends Common {
   /**
@@ -13,26 +15,53 @@ export interface WriteOptions extends Common {
    * equal, where it can; `exact` clones only what was shared; `always` fails where it cannot clone; `never` copies.
    */
   readonly reflink?: Reflink
+  /**
+   * What becomes of names that exist in the target, except directories, which are merged. `refuse`, the default, fails;
+   * `keep` leaves them as they are, and tells each as a problem; `overwrite` replaces them, and sets the metadata of
+   * directories that exist.
+   */
+  readonly existing?: Existing
+  /** After an error, publish the entries that are whole; false by default. */
+  readonly keepPartial?: boolean
+  /** Give entries to the owners that they had; true for root. */
+  readonly sameOwner?: boolean
+  /** Give entries their exact modes, not what the umask leaves of them; true by default. */
+  readonly samePermissions?: boolean
+  /** Owners are their numbers, whatever their names are here; false by default. */
+  readonly numericOwner?: boolean
+  /** Make device nodes; true for root. */
+  readonly devices?: boolean
+  /** Write everything back before it gets its names, and after: it then survives a power loss. False by default. */
+  readonly fsync?: boolean
 }
 
 const REFLINKS: readonly Reflink[] = ['auto', 'exact', 'always', 'never']
+const EXISTINGS: readonly Existing[] = ['refuse', 'keep', 'overwrite']
 
 /**
  * Restores records below an existing directory. Everything is made in private staging directories, and gets its name
- * only when all records have come; a stream that dies before leaves nothing behind. Existing directories are merged,
- * other existing names are refused.
+ * only when all records have come; a stream that dies before leaves nothing behind, unless `keepPartial` is asked for.
  *
- * @throws INVALID_ARGUMENT at once for an unknown way to reflink; through the stream TARGET_EXISTS, TARGET_CHANGED,
+ * @throws INVALID_ARGUMENT at once for an unknown choice, and no path; through the stream TARGET_EXISTS, TARGET_CHANGED,
  *   CLONE_REFUSED, SYSTEM_CALL, and BAD_STRUCTURE or DANGLING_REFERENCE for records that no parser has checked
  */
 export function reflinkWriter(directory: Path, options: WriteOptions = {}): Sink<WriteSummary> {
-  const { reflink = 'auto', onEvent = () => undefined, signal } = options
-  if (!REFLINKS.includes(reflink)) {
-    throw new ReftarError(
-      'INVALID_ARGUMENT',
-      `reflink is ${String(reflink)}, expected one of ${REFLINKS.join(', ')}`,
-    )
-  }
+  const isRoot = process.geteuid?.() === 0
+  const {
+    reflink = 'auto',
+    existing = 'refuse',
+    keepPartial = false,
+    sameOwner = isRoot,
+    samePermissions = true,
+    numericOwner = false,
+    devices = isRoot,
+    fsync = false,
+    onEvent = () => undefined,
+    signal,
+  } = options
+  checkChoice('reflink', reflink, REFLINKS)
+  checkChoice('existing', existing, EXISTINGS)
+  const target = pathBytes(directory)
   const summary: WriteSummary = {
     entries: 0,
     files: 0,
@@ -46,14 +75,19 @@ export function reflinkWriter(directory: Path, options: WriteOptions = {}): Sink
     problems: 0,
   }
   let writer: TreeWriter | undefined
+  let isPublished = false
 
   return sink<ArchiveRecord, WriteSummary>(
     summary,
     {
       async open() {
         writer = new TreeWriter({
-          directory: pathBytes(directory),
+          directory: target,
           reflink,
+          existing,
+          policy: { sameOwner, samePermissions, numericOwner },
+          devices,
+          fsync,
           summary,
           onEntry: (path, size) => onEvent({ type: 'entry', path, size }),
           onNote: message => onEvent({ type: 'note', message }),
@@ -64,9 +98,27 @@ export function reflinkWriter(directory: Path, options: WriteOptions = {}): Sink
         })
       },
       write: record => writer?.write(record),
-      final: async () => writer?.publish(),
-      close: () => writer?.close(),
+      async final() {
+        await writer?.publish()
+        isPublished = true
+      },
+      async close() {
+        try {
+          if (keepPartial && !isPublished) await writer?.publishPart()
+        } catch (error) {
+          onEvent({ type: 'note', message: `nothing could be kept: ${(error as Error).message}` })
+        } finally {
+          writer?.close()
+        }
+      },
     },
     signal,
   )
+}
+
+/** @throws INVALID_ARGUMENT */
+function checkChoice<T extends string>(what: string, found: T, choices: readonly T[]): void {
+  if (choices.includes(found)) return
+  const message = `${what} is ${String(found)}, expected one of ${choices.join(', ')}`
+  throw new ReftarError('INVALID_ARGUMENT', message)
 }

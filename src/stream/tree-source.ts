@@ -1,5 +1,4 @@
-import { ReftarError } from '../errors.js'
-import { type Common, type Path, pathBytes, quotePath } from '../event.js'
+import { type Common, type Path, pathBytes, pathList, quotePath } from '../event.js'
 import { type TreeSummary, treeRecords } from '../fs/tree-records.js'
 import type { ArchiveRecord } from '../record.js'
 import { type Origin, origin } from './stage.js'
@@ -13,8 +12,26 @@ export interface TreeOptions extends Common {
   readonly shared?: boolean
   /** Read and compare shared storage instead of trusting its addresses. */
   readonly paranoid?: boolean
-  /** Files to leave out, by device and inode: the archive itself, when it may lie in its own tree. */
-  readonly exclude?: readonly { readonly dev: bigint; readonly ino: bigint }[]
+  /** Store the numbers of owners without their names. */
+  readonly numericOwner?: boolean
+  /** Leave out what is on other filesystems than the paths that were given. */
+  readonly oneFileSystem?: boolean
+  /**
+   * Read a clone of each file, made in the same directory without a name: a file that is written to meanwhile is
+   * stored as it was at one moment. Where there can be no clone, files are read as they are.
+   */
+  readonly snapshot?: boolean
+  /**
+   * Globs of stored paths to leave out, and all below them; as of picomatch: `*` stops at a slash, `**` does not. A
+   * pattern may match from any directory on, unless it begins with a slash.
+   */
+  readonly exclude?: readonly string[]
+  /** Leave out what the `.gitignore` files of the tree name. */
+  readonly excludeVcsIgnores?: boolean
+  /** Leave out what is in directories with a CACHEDIR.TAG, but the tag. */
+  readonly excludeCaches?: boolean
+  /** Files to leave out, by device and inode as stat(2) has them: the archive itself, when it may lie in its own tree. */
+  readonly skip?: readonly { readonly dev: bigint; readonly ino: bigint }[]
 }
 
 /**
@@ -24,24 +41,26 @@ export interface TreeOptions extends Common {
  *
  * What cannot be archived is told as a problem, and the rest goes on.
  *
- * @throws INVALID_ARGUMENT at once for no list of paths, no path, an empty one, one with `..`, and two of the same name; through the
- *   stream SYSTEM_CALL when a path that was given does not exist
+ * @throws INVALID_ARGUMENT at once for no list of paths, no path, an empty one, one with `..`, two of the same name, and an
+ *   empty pattern; through the stream SYSTEM_CALL when a path that was given does not exist
  */
 export function treeSource(
   paths: Iterable<Path>,
   options: TreeOptions = {},
 ): Origin<ArchiveRecord, TreeSummary> {
-  if (typeof paths === 'string' || paths instanceof Uint8Array) {
-    throw new ReftarError('INVALID_ARGUMENT', 'paths are one path, expected a list of paths')
-  }
-  const list = Array.from(paths, pathBytes)
-  if (list.length === 0) throw new ReftarError('INVALID_ARGUMENT', 'no path, expected at least one')
+  const list = pathList(paths)
   const {
     directory = '.',
     onEvent = () => undefined,
     shared = true,
     paranoid = false,
+    numericOwner = false,
+    oneFileSystem = false,
+    snapshot = false,
     exclude = [],
+    excludeVcsIgnores = false,
+    excludeCaches = false,
+    skip = [],
     signal,
   } = options
   const summary: TreeSummary = {
@@ -59,7 +78,11 @@ export function treeSource(
     directory: pathBytes(directory),
     shared,
     paranoid,
-    isExcluded: ({ dev, ino }) => exclude.some(file => file.ino === ino && deviceOf(file.dev) === dev),
+    numericOwner,
+    oneFileSystem,
+    snapshot,
+    exclusion: { patterns: exclude, vcsIgnores: excludeVcsIgnores, caches: excludeCaches },
+    isSkipped: ({ dev, ino }) => skip.some(file => file.ino === ino && deviceOf(file.dev) === dev),
     summary,
     onEntry: (path, size) => onEvent({ type: 'entry', path, size }),
     onNote: message => onEvent({ type: 'note', message }),

@@ -4,7 +4,7 @@ const FICLONERANGE = 0x4020940d
 const buffer = Buffer.alloc(32) // struct file_clone_range
 
 /**
- * ioctl_ficlonerange(2). The caller sees to it that `length` is not 0, which would mean: to the end.
+ * ioctl_ficlonerange(2). A `length` of 0 means: to the end of the source.
  *
  * @returns 0, or the error number
  */

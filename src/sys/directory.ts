@@ -6,7 +6,10 @@ export const AT_FDCWD = -100
 export const AT_SYMLINK_NOFOLLOW = 0x100
 export const AT_REMOVEDIR = 0x200
 export const AT_EMPTY_PATH = 0x1000
-export const RENAME_NOREPLACE = 1
+const RENAME_NOREPLACE = 1
+const RENAME_EXCHANGE = 2
+/** To know what is there without opening it: open(2). */
+export const O_PATH = 0o10000000
 export const EMPTY = new Uint8Array(0)
 
 const libc = libcFunctions<{
@@ -61,6 +64,11 @@ export function unlinkat(directory: number, name: Uint8Array, flags = 0): void {
 /** renameat2(2) with RENAME_NOREPLACE. @throws SYSTEM_CALL */
 export function renameNoReplace(from: number, fromName: Uint8Array, to: number, name: Uint8Array): void {
   check(libc().renameat2(from, cString(fromName), to, cString(name), RENAME_NOREPLACE), 'renameat2', name)
+}
+
+/** renameat2(2) with RENAME_EXCHANGE: the two names change places. @throws SYSTEM_CALL */
+export function renameExchange(from: number, fromName: Uint8Array, to: number, name: Uint8Array): void {
+  check(libc().renameat2(from, cString(fromName), to, cString(name), RENAME_EXCHANGE), 'renameat2', name)
 }
 
 /** mknodat(2). @throws SYSTEM_CALL */

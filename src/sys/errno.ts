@@ -16,4 +16,7 @@ export const {
   EACCES,
   ELOOP,
   EBADF,
+  ENODATA,
+  ERANGE,
+  E2BIG,
 } = constants.errno

@@ -2,7 +2,7 @@ import fs from 'node:fs'
 import { promisify } from 'node:util'
 import type { Time } from '../record.js'
 import { AT_SYMLINK_NOFOLLOW } from './directory.js'
-import { ENXIO } from './errno.js'
+import { EINVAL, ENXIO } from './errno.js'
 import {
   check,
   cString,
@@ -40,14 +40,21 @@ const SEEK_HOLE = 4
 const UTIME_OMIT = 0x3ffffffe
 const SYNC_FILE_RANGE_WRITE = 2
 const FALLOC_FL_KEEP_SIZE = 1
+const FALLOC_FL_PUNCH_HOLE = 2
 const F_SETPIPE_SZ = 1031
 
-/** The next data at or after `offset`, or undefined when only a hole is left: lseek(2), SEEK_DATA. @throws SYSTEM_CALL */
+/**
+ * The next data at or after `offset`, or undefined when only a hole is left: lseek(2), SEEK_DATA. What cannot tell is
+ * all data.
+ *
+ * @throws SYSTEM_CALL
+ */
 export function seekData(fd: number, offset: number): number | undefined {
   const result = libc().lseek(fd, offset, SEEK_DATA)
   if (result !== -1) return Number(result)
   const error = errno()
   if (error === ENXIO) return undefined
+  if (error === EINVAL) return offset
   throw systemError('lseek', error)
 }
 
@@ -56,7 +63,7 @@ export function seekHole(fd: number, offset: number): number | undefined {
   const result = libc().lseek(fd, offset, SEEK_HOLE)
   if (result !== -1) return Number(result)
   const error = errno()
-  if (error === ENXIO) return undefined
+  if (error === ENXIO || error === EINVAL) return undefined
   throw systemError('lseek', error)
 }
 
@@ -167,6 +174,11 @@ export function setModified(fd: number, modified: Time): void {
 /** fallocate(2): reserves a range without changing the size. @throws SYSTEM_CALL */
 export function preallocate(fd: number, offset: number, length: number): void {
   check(libc().fallocate(fd, FALLOC_FL_KEEP_SIZE, offset, length), 'fallocate')
+}
+
+/** fallocate(2): gives back what storage a range has, without changing the size. @throws SYSTEM_CALL */
+export function punchHole(fd: number, offset: number, length: number): void {
+  check(libc().fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length), 'fallocate')
 }
 
 /** Starts writing a range back, without waiting: sync_file_range(2). Only a hint, so errors are left for later. */

@@ -11,6 +11,8 @@ export interface Filesystem {
 
 export const BTRFS = 0x9123683e
 export const XFS = 0x58465342
+export const EXT4 = 0xef53
+export const F2FS = 0xf2f52010
 
 const libc = libcFunctions<{ fstatfs(fd: number, buffer: Buffer): number }>({
   fstatfs: 'int fstatfs(int fd, void *buffer)',
@@ -24,21 +26,10 @@ export function filesystemOf(fd: number): Filesystem {
 }
 
 const BTRFS_IOC_FS_INFO = 0x8400941f
-const FS_IOC_FSGETXATTR = 0x801c581f
-const FS_XFLAG_REALTIME = 1
 
 /** The one identity that all subvolumes of a btrfs share, in hexadecimal; undefined elsewhere. */
 export function btrfsId(fd: number): string | undefined {
   const buffer = Buffer.alloc(1024) // struct btrfs_ioctl_fs_info_args
   if (ioctl(fd, BTRFS_IOC_FS_INFO, buffer)) return undefined
   return buffer.toString('hex', 16, 32)
-}
-
-const xattrBuffer = Buffer.alloc(28) // struct fsxattr
-
-/** Whether an XFS file lies on the realtime device, whose addresses are another space. */
-export function isRealtime(fd: number): boolean {
-  return (
-    ioctl(fd, FS_IOC_FSGETXATTR, xattrBuffer) === 0 && (xattrBuffer.readUInt32LE(0) & FS_XFLAG_REALTIME) !== 0
-  )
 }

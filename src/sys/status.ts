@@ -13,6 +13,8 @@ export interface Status {
   readonly uid: number
   readonly gid: number
   readonly size: number
+  /** Storage, in units of 512 bytes; 0 where all is hole, or the filesystem has no storage at all. */
+  readonly blocks: number
   readonly modified: Time
   readonly changed: Time
   readonly device: { readonly major: number; readonly minor: number }
@@ -87,6 +89,7 @@ function statx(directory: number, name: Uint8Array, flags: number): Status {
     mode: buffer.readUInt16LE(28),
     ino: buffer.readBigUInt64LE(32),
     size: buffer.readUInt32LE(44) * 0x100000000 + buffer.readUInt32LE(40),
+    blocks: buffer.readUInt32LE(52) * 0x100000000 + buffer.readUInt32LE(48),
     changed: timeAt(96),
     modified: timeAt(112),
     device: { major: buffer.readUInt32LE(128), minor: buffer.readUInt32LE(132) },

@@ -1,0 +1,142 @@
+import { constants } from 'node:fs'
+import { ReftarError } from '../errors.js'
+import { FS_NOCOW_FL } from '../format/inode-flags.js'
+import { type ArchiveRecord, lengthOf, type Metadata } from '../record.js'
+import { cloneRange } from '../sys/clone-range.js'
+import { openat } from '../sys/directory.js'
+import { close } from '../sys/file.js'
+import { setInodeFlags } from '../sys/inode-attributes.js'
+import { systemError } from '../sys/koffi.js'
+import { isUnchanged, type Status, statFd } from '../sys/status.js'
+import type { Directory, DirectoryTree } from './directory-tree.js'
+import { fileExtents, type ReadTally } from './file-extents.js'
+import { FileSource } from './file-source.js'
+import { type FileSharing, type Sharing, settle } from './sharing.js'
+
+/** A file that is about to be read. */
+export interface ExaminedFile {
+  readonly fd: number
+  /** As it was after it was mapped. */
+  readonly status: Status
+  /** Beyond its end, in bytes; undefined for none. */
+  readonly reserved: number | undefined
+  readonly sharing: FileSharing
+  readonly source: FileSource | undefined
+}
+
+export interface FileOutcome {
+  /** In bytes. */
+  readonly size: number
+  readonly isWhole: boolean
+  readonly missing: number
+  /** Why it could not be read to its end, where it has no true size. */
+  readonly failure: ReftarError | undefined
+}
+
+const CURRENT = Buffer.from('.')
+const O_TMPFILE = 0o20000000 | constants.O_DIRECTORY
+const PRIVATE = 0o600
+
+/** The extents of files, and their ends. */
+export class FileRecords {
+  readonly #tree: DirectoryTree
+  readonly #sharing: Sharing
+  readonly tally: ReadTally = { address: 0, bytesRead: 0, holeBytes: 0, missingBytes: 0, sharedBytes: 0 }
+
+  constructor(tree: DirectoryTree, sharing: Sharing) {
+    this.#tree = tree
+    this.#sharing = sharing
+  }
+
+  /** Learns where a file lies, before it is read. @throws SYSTEM_CALL */
+  async examine(fd: number, opened: Status, directory: Directory, name: Uint8Array): Promise<ExaminedFile> {
+    await settle(opened)
+    const sharing = this.#sharing.examine(fd, opened, directory, name)
+    const { status, map, canReread } = sharing
+    const source = canReread ? new FileSource(this.#tree, directory, name, status) : undefined
+    return { fd, status, reserved: map.reservedBeyond, sharing, source }
+  }
+
+  /** @throws SYSTEM_CALL */
+  read(file: ExaminedFile): AsyncGenerator<ArchiveRecord, FileOutcome, undefined> {
+    return this.#read(file, file.fd)
+  }
+
+  /**
+   * As {@link FileRecords.read}, of the file as it is at one moment: a clone that has no name is read.
+   *
+   * @param metadata - of the file: a clone of what is written in place has to be one, too
+   * @throws SYSTEM_CALL at once, where there can be no such clone
+   */
+  readSnapshot(
+    file: ExaminedFile,
+    directory: Directory,
+    metadata: Metadata,
+  ): AsyncGenerator<ArchiveRecord, FileOutcome, undefined> {
+    const clone = this.#clone(file, this.#tree.fd(directory), metadata)
+    // Written to since it was mapped: the map is not that of the clone.
+    const isMapped = isUnchanged(statFd(file.fd), file.status)
+    if (!isMapped) file.sharing.changed()
+    return this.#readClone(file, clone, isMapped)
+  }
+
+  async *#readClone(
+    file: ExaminedFile,
+    clone: number,
+    isMapped: boolean,
+  ): AsyncGenerator<ArchiveRecord, FileOutcome, undefined> {
+    try {
+      return yield* this.#read(file, clone, isMapped)
+    } finally {
+      close(clone)
+    }
+  }
+
+  #clone({ fd, status }: ExaminedFile, directory: number, { flags = 0 }: Metadata): number {
+    const clone = openat(directory, CURRENT, O_TMPFILE | constants.O_RDWR, PRIVATE)
+    try {
+      if (flags & FS_NOCOW_FL) setInodeFlags(clone, FS_NOCOW_FL)
+      const error = status.size === 0 ? 0 : cloneRange(fd, 0, 0, clone, 0)
+      if (error !== 0) throw systemError('ioctl(FICLONERANGE)', error)
+      return clone
+    } catch (error) {
+      close(clone)
+      throw error
+    }
+  }
+
+  /** @param fd - of the file itself, or of a clone of it */
+  async *#read(
+    file: ExaminedFile,
+    fd: number,
+    isMapped = true,
+  ): AsyncGenerator<ArchiveRecord, FileOutcome, undefined> {
+    const isClone = fd !== file.fd
+    const { sharing, source } = file
+    const status = isClone ? statFd(fd) : file.status
+    const isUnsized = file.status.blocks === 0
+    const missingBefore = this.tally.missingBytes
+    const plan = isMapped ? { size: status.size, isUnsized, sharing, source } : unmapped(status.size)
+    let size = 0
+    let failure: ReftarError | undefined
+    try {
+      for await (const extent of fileExtents(fd, plan, this.tally)) {
+        size += lengthOf(extent)
+        yield extent
+      }
+    } catch (error) {
+      if (!isUnsized || !(error instanceof ReftarError) || error.errno === undefined) throw error
+      failure = error
+    }
+    const isComplete = size === status.size || (isUnsized && !failure)
+    const isWhole = isComplete && (isClone || isUnchanged(statFd(fd), status))
+    if (!isWhole) sharing.changed()
+    yield { kind: 'end', state: isWhole ? 'whole' : 'changed' }
+    return { size, isWhole, missing: this.tally.missingBytes - missingBefore, failure }
+  }
+}
+
+/** Of a file that has changed since it was mapped. */
+function unmapped(size: number) {
+  return { size, isUnsized: false, sharing: undefined, source: undefined }
+}

@@ -1,0 +1,210 @@
+import { type ErrorCode, ReftarError } from '../errors.js'
+import type { Metadata } from '../record.js'
+import { EACCES, EPERM } from '../sys/errno.js'
+import {
+  changeMode,
+  changeModeAt,
+  changeOwner,
+  changeOwnerAt,
+  setModified,
+  setModifiedAt,
+} from '../sys/file.js'
+import { S_IFLNK, type Status, sameTime, statAt, statFd, typeOf } from '../sys/status.js'
+import { setXattr } from '../sys/xattr.js'
+import { applyXattrs, type OnFailure } from './extended-attributes.js'
+import { applyEarlyFlags, applyFlags, applyLateAttributes, lateAttributes } from './inode-attributes.js'
+import { PERMISSIONS, timeText, xattrTargetOf } from './metadata.js'
+import { ownerHere } from './owners.js'
+
+/** What of the metadata is restored; the opposites leave it to whoever extracts. */
+export interface MetadataPolicy {
+  /** Give entries to the owners that they had. */
+  readonly sameOwner: boolean
+  /** Give entries the exact mode that they had, whatever the umask. */
+  readonly samePermissions: boolean
+  /** Owners are their numbers, whatever their names are here. */
+  readonly numericOwner: boolean
+}
+
+export interface MetadataVoice {
+  readonly onNote: (message: string) => void
+  readonly onProblem: (code: ErrorCode, path: Uint8Array, message: string) => void
+}
+
+/** What is set when all names are in their places. */
+export type LateMetadata = Pick<Metadata, 'flags' | 'project'>
+
+const SET_ID = 0o6000
+const STICKY = 0o1000
+const BTRFS_COMPRESSION = 'btrfs.compression'
+
+/**
+ * Sets the metadata of restored entries, in the order that keeps it: storage flags on the empty file; then, after the
+ * data, owner, extended attributes, mode, times; last what forbids any change. What cannot be set is told as a problem;
+ * to a user who is not root and may not set it, once as a note.
+ */
+export class MetadataWriter {
+  readonly #policy: MetadataPolicy
+  readonly #voice: MetadataVoice
+  readonly #isRoot = process.geteuid?.() === 0
+  readonly #umask = process.umask()
+  readonly #noted = new Set<string>()
+
+  constructor(policy: MetadataPolicy, voice: MetadataVoice) {
+    this.#policy = policy
+    this.#voice = voice
+  }
+
+  /** The mode of a new directory, or file, of which none was captured. */
+  defaultMode(bits: number): number {
+    return bits & ~this.#umask
+  }
+
+  /** For a file that is open and empty: how its data is to be stored. */
+  begin(fd: number, metadata: Metadata): void {
+    applyEarlyFlags(fd, metadata)
+    const compression = metadata.xattrs?.find(({ name }) => Buffer.from(name).equals(COMPRESSION))
+    if (!compression) return
+    try {
+      setXattr(fd, compression.name, compression.value)
+    } catch (error) {
+      // It is set once more with all the others, and told then.
+      if (!(error instanceof ReftarError)) throw error
+    }
+  }
+
+  /**
+   * All of a file or directory that is open and has its data; returns what is left for {@link finishLate}.
+   *
+   * @param status - as it was when it was new
+   */
+  finish(fd: number, status: Status, metadata: Metadata, path: () => Uint8Array): LateMetadata | undefined {
+    const onFailure = this.#onFailure(path)
+    const owned = this.#owner(status, metadata, onFailure, (uid, gid) => changeOwner(fd, uid, gid))
+    this.#xattrs(fd, status, metadata, onFailure)
+    this.#mode(status, metadata, owned, onFailure, mode => changeMode(fd, mode))
+    applyFlags(fd, metadata, onFailure)
+    this.#time(metadata, onFailure, time => {
+      setModified(fd, time)
+      return statFd(fd)
+    })
+    return lateAttributes(fd, metadata)
+  }
+
+  /** All of what has no content: `fd` has it open with O_PATH. */
+  finishSpecial(
+    fd: number,
+    directory: number,
+    name: Uint8Array,
+    status: Status,
+    metadata: Metadata,
+    path: () => Uint8Array,
+  ): void {
+    const onFailure = this.#onFailure(path)
+    const owned = this.#owner(status, metadata, onFailure, (uid, gid) =>
+      changeOwnerAt(directory, name, uid, gid),
+    )
+    this.#xattrs(fd, status, metadata, onFailure)
+    if (typeOf(status) !== S_IFLNK) {
+      this.#mode(status, metadata, owned, onFailure, mode => changeModeAt(directory, name, mode))
+    }
+    this.#time(metadata, onFailure, time => {
+      setModifiedAt(directory, name, time)
+      return statAt(directory, name)
+    })
+  }
+
+  finishLate(fd: number, late: LateMetadata, path: () => Uint8Array): void {
+    applyLateAttributes(fd, late, this.#onFailure(path))
+  }
+
+  /** Only the mode, of what had to stay readable until now. */
+  finishMode(fd: number, mode: number, path: () => Uint8Array): void {
+    attempt(`mode ${mode.toString(8)}`, this.#onFailure(path), () => changeMode(fd, mode))
+  }
+
+  /** What `mode` becomes under the policy. */
+  modeOf(mode: number): number {
+    return this.#policy.samePermissions ? mode : mode & ~(this.#umask | SET_ID | STICKY)
+  }
+
+  /** Says once what holds for every entry. */
+  note(message: string): void {
+    if (this.#noted.has(message)) return
+    this.#noted.add(message)
+    this.#voice.onNote(message)
+  }
+
+  #owner(
+    status: Status,
+    { owner }: Metadata,
+    onFailure: OnFailure,
+    change: (uid: number, gid: number) => void,
+  ): boolean {
+    if (!owner) return true
+    const { uid, gid } = ownerHere(owner, this.#policy.numericOwner)
+    if (status.uid === uid && status.gid === gid) return true
+    if (!this.#policy.sameOwner) {
+      if (!this.#isRoot) this.note('owners are not restored: only root can')
+      return false
+    }
+    return attempt(`owner ${uid}:${gid}`, onFailure, () => change(uid, gid))
+  }
+
+  #xattrs(fd: number, status: Status, { xattrs }: Metadata, onFailure: OnFailure): void {
+    if (!xattrs || (typeOf(status) === S_IFLNK && xattrs.length === 0)) return
+    applyXattrs(xattrTargetOf(fd, status), xattrs, onFailure)
+  }
+
+  #mode(
+    status: Status,
+    { mode, xattrs }: Metadata,
+    owned: boolean,
+    onFailure: OnFailure,
+    change: (mode: number) => void,
+  ): void {
+    if (mode === undefined) return
+    // Another owner's program is not to run with the rights of this one.
+    const wanted = this.modeOf(owned ? mode : mode & ~SET_ID)
+    // A write or a new owner takes setuid and setgid away, and an ACL changes the mode: what was seen holds without them.
+    const isKnown = ((wanted | status.mode) & SET_ID) === 0 && !xattrs?.length
+    if (!isKnown || (status.mode & PERMISSIONS) !== wanted)
+      attempt(`mode ${wanted.toString(8)}`, onFailure, () => change(wanted))
+  }
+
+  #time(
+    { modified }: Metadata,
+    onFailure: OnFailure,
+    set: (time: NonNullable<typeof modified>) => Status,
+  ): void {
+    if (!modified) return
+    attempt('the modification time', onFailure, () => {
+      const found = set(modified).modified
+      if (sameTime(found, modified)) return
+      const message = `the filesystem made ${timeText(found)} of ${timeText(modified)}`
+      throw new ReftarError('DIFFERENT', message)
+    })
+  }
+
+  #onFailure(path: () => Uint8Array): OnFailure {
+    return (what, error) => {
+      const { errno } = error
+      const mayNot = errno === EPERM || errno === EACCES
+      if (mayNot && !this.#isRoot) this.note(`${what} is not restored: ${error.message}`)
+      else this.#voice.onProblem(error.code, path(), `${what} is not restored: ${error.message}`)
+    }
+  }
+}
+
+const COMPRESSION = Buffer.from(BTRFS_COMPRESSION)
+
+function attempt(what: string, onFailure: OnFailure, work: () => void): boolean {
+  try {
+    work()
+    return true
+  } catch (error) {
+    if (!(error instanceof ReftarError)) throw error
+    onFailure(what, error)
+    return false
+  }
+}

@@ -1,0 +1,24 @@
+import type { Owner } from '../record.js'
+import { groupId, groupName, userId, userName } from '../sys/owners.js'
+import type { Status } from '../sys/status.js'
+
+/** Numbers, and names unless only numbers are wanted. */
+export function captureOwner({ uid, gid }: Status, numeric: boolean): Owner {
+  if (numeric) return { uid, gid }
+  const user = userName(uid)
+  const group = groupName(gid)
+  return { uid, gid, ...(user && { user }), ...(group && { group }) }
+}
+
+/** Who an owner is on this system: a name goes before a number, as long as it is known here. */
+export function ownerHere(
+  { user, uid, group, gid }: Owner,
+  numeric: boolean,
+): { readonly uid: number; readonly gid: number } {
+  if (numeric) return { uid, gid }
+  return { uid: idFor(user, uid, userId), gid: idFor(group, gid, groupId) }
+}
+
+function idFor(name: Uint8Array | undefined, id: number, look: (name: string) => number | undefined): number {
+  return (name && look(new TextDecoder().decode(name))) ?? id
+}

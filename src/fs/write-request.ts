@@ -1,0 +1,32 @@
+import type { ErrorCode } from '../errors.js'
+import type { CloneSummary, Reflink } from './clone-ladder.js'
+import type { MetadataPolicy } from './metadata-writer.js'
+import type { Existing } from './staging.js'
+
+export interface WriteSummary extends CloneSummary {
+  entries: number
+  files: number
+  /** Sum of the sizes of all files, in bytes. */
+  logicalBytes: number
+  /** Bytes of data that were written. */
+  writtenBytes: number
+  holeBytes: number
+  missingBytes: number
+  /** Everything that is not in the target as it was at the source. */
+  problems: number
+}
+
+export interface WriteRequest {
+  readonly directory: Uint8Array
+  readonly reflink: Reflink
+  readonly existing: Existing
+  readonly policy: MetadataPolicy
+  /** Make device nodes. */
+  readonly devices: boolean
+  /** Write everything back before and after it is published. */
+  readonly fsync: boolean
+  readonly summary: WriteSummary
+  readonly onEntry: (path: Uint8Array, size: number) => void
+  readonly onNote: (message: string) => void
+  readonly onProblem: (code: ErrorCode, path: Uint8Array, message: string) => void
+}

@@ -1,0 +1,69 @@
+import { ENOTTY, EOPNOTSUPP } from './errno.js'
+import { ioctl } from './ioctl.js'
+import { systemError } from './koffi.js'
+
+/** What ioctl_iflags(2) and FS_IOC_FSGETXATTR say of an open file or directory: flags, and the quota project. */
+
+const FS_IOC_GETFLAGS = 0x80086601
+const FS_IOC_SETFLAGS = 0x40086602
+const FS_IOC_FSGETXATTR = 0x801c581f
+const FS_IOC_FSSETXATTR = 0x401c5820
+
+const FS_XFLAG_REALTIME = 0x1
+const FS_XFLAG_PREALLOC = 0x2
+
+const flagsBuffer = Buffer.alloc(8)
+const xattrBuffer = Buffer.alloc(28) // struct fsxattr: xflags, extsize, nextents, projid, cowextsize, padding
+const PROJECT_OFFSET = 12
+
+/** Inode flags, undefined where the filesystem has none. @throws SYSTEM_CALL */
+export function getInodeFlags(fd: number): number | undefined {
+  flagsBuffer.fill(0)
+  const error = ioctl(fd, FS_IOC_GETFLAGS, flagsBuffer)
+  if (error === 0) return flagsBuffer.readUInt32LE(0)
+  if (error === ENOTTY || error === EOPNOTSUPP) return undefined
+  throw systemError('ioctl(FS_IOC_GETFLAGS)', error)
+}
+
+/** Some filesystems take flags that they do not keep: only reading them back tells. @throws SYSTEM_CALL */
+export function setInodeFlags(fd: number, flags: number): void {
+  flagsBuffer.fill(0)
+  flagsBuffer.writeUInt32LE(flags, 0)
+  const error = ioctl(fd, FS_IOC_SETFLAGS, flagsBuffer)
+  if (error !== 0) throw systemError('ioctl(FS_IOC_SETFLAGS)', error)
+}
+
+/** The number of the quota project; undefined where the filesystem has none. @throws SYSTEM_CALL */
+export function getProject(fd: number): number | undefined {
+  return readAttributes(fd) ? xattrBuffer.readUInt32LE(PROJECT_OFFSET) : undefined
+}
+
+/** @throws SYSTEM_CALL */
+export function setProject(fd: number, project: number): void {
+  const error = ioctl(fd, FS_IOC_FSGETXATTR, xattrBuffer)
+  if (error !== 0) throw systemError('ioctl(FS_IOC_FSGETXATTR)', error)
+  xattrBuffer.writeUInt32LE(project, PROJECT_OFFSET)
+  const refused = ioctl(fd, FS_IOC_FSSETXATTR, xattrBuffer)
+  if (refused !== 0) throw systemError('ioctl(FS_IOC_FSSETXATTR)', refused)
+}
+
+/** Whether an XFS file lies on the realtime device, whose addresses are another space. @throws SYSTEM_CALL */
+export function isRealtime(fd: number): boolean {
+  return hasXflag(fd, FS_XFLAG_REALTIME)
+}
+
+/** Whether someone has asked XFS to reserve storage for a file: it reserves some on its own, too. @throws SYSTEM_CALL */
+export function isPreallocated(fd: number): boolean {
+  return hasXflag(fd, FS_XFLAG_PREALLOC)
+}
+
+function hasXflag(fd: number, flag: number): boolean {
+  return readAttributes(fd) && (xattrBuffer.readUInt32LE(0) & flag) !== 0
+}
+
+function readAttributes(fd: number): boolean {
+  const error = ioctl(fd, FS_IOC_FSGETXATTR, xattrBuffer)
+  if (error === 0) return true
+  if (error === ENOTTY || error === EOPNOTSUPP) return false
+  throw systemError('ioctl(FS_IOC_FSGETXATTR)', error)
+}
