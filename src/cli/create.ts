@@ -35,13 +35,12 @@ export async function runCreate(paths: readonly string[], command: CreateCommand
       await pipeline(source, archive.stream, { signal })
       archive.commit()
       const { tree, dedup: found, archive: written } = source.summary
-      if (verbose && !json) {
-        output.message(
-          `${tree.entries} entries, ${formatBytes(tree.logicalBytes)}: ${formatBytes(tree.bytesRead)} read, ` +
-            `${formatBytes(tree.sharedBytes)} shared, ${formatBytes(found.duplicateBytes)} found equal, ${formatBytes(tree.holeBytes)} holes; archive ${formatBytes(written.archiveBytes)}`,
-        )
+      const conclusion = `${tree.entries} entries, ${formatBytes(tree.logicalBytes)}: ${formatBytes(tree.bytesRead)} read, ${formatBytes(tree.sharedBytes)} shared, ${formatBytes(found.duplicateBytes)} found equal, ${formatBytes(tree.holeBytes)} holes; archive ${formatBytes(written.archiveBytes)}`
+      return {
+        status: tree.problems > 0 ? DIFFERS : DONE,
+        summary: source.summary,
+        ...(verbose && !json && { conclusion }),
       }
-      return { status: tree.problems > 0 ? DIFFERS : DONE, summary: source.summary }
     } finally {
       archive.abandon()
     }

@@ -1,6 +1,6 @@
 import { pipeline } from 'node:stream/promises'
 import { extract } from '../extract.js'
-import type { Reflink } from '../stream/reflink-writer.js'
+import type { Reflink, WriteSummary } from '../stream/reflink-writer.js'
 import { openInput } from './archive-file.js'
 import { formatBytes, Output } from './output.js'
 import { DIFFERS, DONE, run } from './run.js'
@@ -29,14 +29,22 @@ export async function runExtract(command: ExtractCommand): Promise<void> {
     const target = extract(directory, { ...options, existing, onEvent: output.event })
     await pipeline(await openInput(file, signal), target, { signal })
     const { summary } = target
-    if (!json && verbose) {
-      const { entries, logicalBytes, clonedBytes, copiedBytes, copyReasons } = summary.target
-      const reasons = Object.entries(copyReasons).map(([reason, bytes]) => `${formatBytes(bytes)} ${reason}`)
-      const copied = copiedBytes > 0 ? `, ${formatBytes(copiedBytes)} copied (${reasons.join(', ')})` : ''
-      output.message(
-        `${entries} entries, ${formatBytes(logicalBytes)}: ${formatBytes(clonedBytes)} cloned${copied}`,
-      )
+    return {
+      status: summary.target.problems > 0 ? DIFFERS : DONE,
+      summary,
+      ...(verbose && !json && { conclusion: conclusionOf(summary.target) }),
     }
-    return { status: summary.target.problems > 0 ? DIFFERS : DONE, summary }
   })
+}
+
+function conclusionOf({
+  entries,
+  logicalBytes,
+  clonedBytes,
+  copiedBytes,
+  copyReasons,
+}: WriteSummary): string {
+  const reasons = Object.entries(copyReasons).map(([reason, bytes]) => `${formatBytes(bytes)} ${reason}`)
+  const copied = copiedBytes > 0 ? `, ${formatBytes(copiedBytes)} copied (${reasons.join(', ')})` : ''
+  return `${entries} entries, ${formatBytes(logicalBytes)}: ${formatBytes(clonedBytes)} cloned${copied}`
 }

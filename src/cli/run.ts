@@ -15,11 +15,13 @@ const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 /**
  * Runs a command, cleans up when it is interrupted, and sets the exit status; a signal still ends the process in the end.
  *
- * @param work - returns the exit status and the fields of its summary
+ * @param work - returns the exit status, the fields of its summary, and what to say of it to people
  */
 export async function run(
   output: Output,
-  work: (signal: AbortSignal) => Promise<{ status: number; summary: object }>,
+  work: (
+    signal: AbortSignal,
+  ) => Promise<{ status: number; summary: object; conclusion?: string | undefined }>,
 ): Promise<void> {
   const controller = new AbortController()
   let received: NodeJS.Signals | undefined
@@ -30,9 +32,10 @@ export async function run(
   for (const signal of SIGNALS) process.on(signal, interrupt)
   output.onError(error => controller.abort(error))
   try {
-    const { status, summary } = await work(controller.signal)
+    const { status, summary, conclusion } = await work(controller.signal)
     if (output.json) output.object({ type: 'summary', status, ...summary })
     await output.end()
+    if (conclusion !== undefined) output.message(conclusion)
     process.exitCode = status
   } catch (error) {
     process.exitCode = FATAL
