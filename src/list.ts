@@ -17,6 +17,8 @@ export interface ListedEntry {
   readonly size: number
   /** The file changed while it was archived. */
   readonly changed: boolean
+  /** Of a hard link: the path of the entry that it is another name of. */
+  readonly linkPath?: Uint8Array
 }
 
 /**
@@ -26,14 +28,19 @@ export interface ListedEntry {
  */
 export function list(options: ListOptions = {}): Stage<ListedEntry, DecodeSummary> {
   const paths = new EntryPaths()
+  const linked = new Map<number, Uint8Array>()
   let file: { entry: Entry; path: Uint8Array; size: number } | undefined
 
   function* listed(records: readonly ArchiveRecord[]): Generator<ListedEntry, void, undefined> {
     for (const record of records) {
       if (record.kind === 'entry') {
-        const opened = { entry: record, path: paths.pathOf(record), size: 0 }
-        if (record.type === 'file') file = opened
-        else yield { ...opened, changed: false }
+        const path = paths.pathOf(record)
+        const { type, metadata } = record
+        const opened = { entry: record, path, size: 0 }
+        if (record.linked) linked.set(record.ordinal, path)
+        const linkPath = metadata.linkTo === undefined ? undefined : linked.get(metadata.linkTo)
+        if (type === 'file') file = opened
+        else yield { ...opened, changed: false, ...(linkPath && { linkPath }) }
       } else if (file && record.kind === 'end') {
         yield { ...file, changed: record.state === 'changed' }
       } else if (file) {

@@ -376,10 +376,7 @@ t.test('where nothing can share', async t => {
     t.equal(stderr, '')
     t.equal(
       stdout.toString(),
-      '   apparent     unique     shared    outside  file\n' +
-        'and 2 more files\n' +
-        '  128.0 KiB  128.0 KiB        0 B        0 B  total\n' +
-        '2 files, 128.0 KiB of data in 128.0 KiB of storage: nothing is shared among them\n',
+      '2 files, 128.0 KiB of data in 128.0 KiB of storage: nothing is shared among them\n',
     )
   }
 })

@@ -1,8 +1,8 @@
 import { pipeline } from 'node:stream/promises'
 import { type ListedEntry, list } from '../list.js'
-import type { EntryType, Metadata, Time } from '../record.js'
+import type { EntryType, Metadata, Time, Xattr } from '../record.js'
 import { openInput } from './archive-file.js'
-import { escapePath, Output } from './output.js'
+import { escapePath, Output, pathFields } from './output.js'
 import { DIFFERS, DONE, run } from './run.js'
 
 export interface ListCommand {
@@ -33,8 +33,8 @@ export async function runList(command: ListCommand): Promise<void> {
   })
 }
 
-function asObject({ entry, path, size, changed }: ListedEntry) {
-  const { mode, owner, modified, linkTarget, linkTo, device } = entry.metadata
+function asObject({ entry, path, size, changed, linkPath }: ListedEntry) {
+  const { mode, owner, modified, linkTarget, device, xattrs, flags, project, reserved } = entry.metadata
   const text = (bytes: Uint8Array | undefined) => bytes && new TextDecoder().decode(bytes)
   return {
     type: 'entry',
@@ -49,10 +49,20 @@ function asObject({ entry, path, size, changed }: ListedEntry) {
       linkTarget: text(linkTarget),
       linkTargetBase64: Buffer.from(linkTarget).toString('base64'),
     }),
-    linkTo,
+    ...(linkPath && { link: pathFields(linkPath) }),
     device,
+    ...(xattrs?.length && { xattrs: xattrs.map(xattrFields) }),
+    ...(flags && { flags }),
+    ...(project && { project }),
+    reserved,
     ...(changed && { changed }),
   }
+}
+
+function xattrFields({ name, value }: Xattr) {
+  const { path, pathBase64 } = pathFields(name)
+  const base64 = Buffer.from(value).toString('base64')
+  return { name: path, ...(pathBase64 && { nameBase64: pathBase64 }), valueBase64: base64 }
 }
 
 function name({ entry, path }: ListedEntry): string {
@@ -73,13 +83,13 @@ const LETTERS: Record<EntryType, string> = {
 function longLine(listed: ListedEntry): string {
   const { entry, size } = listed
   const { metadata, type } = entry
-  const { linkTarget, linkTo, device } = metadata
+  const { linkTarget, device } = metadata
   const amount = device ? `${device.major},${device.minor}` : String(size)
   const link = linkTarget
     ? ` -> ${escapePath(linkTarget)}`
-    : linkTo === undefined
-      ? ''
-      : ` link to entry ${linkTo}`
+    : listed.linkPath
+      ? ` link to ${escapePath(listed.linkPath)}`
+      : ''
   const fields = [
     LETTERS[type] + permissions(metadata.mode),
     owner(metadata),

@@ -87,6 +87,7 @@ function* duplicateLines({ duplicates = [] }: SharingReport, all: boolean) {
 
 function* fileLines({ files, summary }: SharingReport, all: boolean) {
   const shown = all ? files : mostShared(files).slice(0, SHOWN)
+  if (shown.length === 0) return
   yield row('file', ['apparent', 'unique', 'shared', 'outside'])
   for (const file of shown) yield row(escapePath(file.path), cells(file))
   const more = files.length - shown.length
@@ -112,7 +113,7 @@ function* conclusion({ groups, summary }: SharingReport) {
   const { files, data, stored, saved, outside, duplicate } = summary
   const found = groups.length > 0 ? `sharing saves ${formatBytes(saved)}` : 'nothing is shared among them'
   yield `${count(files, 'file')}, ${formatBytes(data)} of data in ${formatBytes(stored)} of storage: ${found}`
-  if (outside > 0) yield `${formatBytes(outside)} of it is shared with others than these files`
+  if (outside > 0) yield `at most ${formatBytes(outside)} of it is shared with others than these files`
   if (duplicate !== undefined) yield `dedup would save ${formatBytes(duplicate)} more: equal, but not shared`
 }
 
