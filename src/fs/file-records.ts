@@ -24,6 +24,13 @@ export interface ExaminedFile {
   readonly source: FileSource | undefined
 }
 
+/** A clone of a file, that nobody else can write to. */
+export interface FileClone {
+  readonly fd: number
+  /** What was found out about the file holds for it. */
+  readonly isMapped: boolean
+}
+
 export interface FileOutcome {
   /** In bytes. */
   readonly size: number
@@ -57,65 +64,36 @@ export class FileRecords {
     return { fd, status, reserved: map.reservedBeyond, sharing, source }
   }
 
-  /** @throws SYSTEM_CALL */
-  read(file: ExaminedFile): AsyncGenerator<ArchiveRecord, FileOutcome, undefined> {
-    return this.#read(file, file.fd)
-  }
-
   /**
-   * As {@link FileRecords.read}, of the file as it is at one moment: a clone that has no name is read.
+   * The file as it is at one moment: a clone that has no name, to be closed by the caller.
    *
    * @param metadata - of the file: a clone of what is written in place has to be one, too
-   * @throws SYSTEM_CALL at once, where there can be no such clone
+   * @throws SYSTEM_CALL where there can be no such clone
    */
-  readSnapshot(
-    file: ExaminedFile,
-    directory: Directory,
-    metadata: Metadata,
-  ): AsyncGenerator<ArchiveRecord, FileOutcome, undefined> {
-    const clone = this.#clone(file, this.#tree.fd(directory), metadata)
-    // Written to since it was mapped: the map is not that of the clone.
-    const isMapped = isUnchanged(statFd(file.fd), file.status)
-    if (!isMapped) file.sharing.changed()
-    return this.#readClone(file, clone, isMapped)
-  }
-
-  async *#readClone(
-    file: ExaminedFile,
-    clone: number,
-    isMapped: boolean,
-  ): AsyncGenerator<ArchiveRecord, FileOutcome, undefined> {
-    try {
-      return yield* this.#read(file, clone, isMapped)
-    } finally {
-      close(clone)
-    }
-  }
-
-  #clone({ fd, status }: ExaminedFile, directory: number, { flags = 0 }: Metadata): number {
-    const clone = openat(directory, CURRENT, O_TMPFILE | constants.O_RDWR, PRIVATE)
+  clone({ fd, status, sharing }: ExaminedFile, directory: Directory, { flags = 0 }: Metadata): FileClone {
+    const clone = openat(this.#tree.fd(directory), CURRENT, O_TMPFILE | constants.O_RDWR, PRIVATE)
     try {
       if (flags & FS_NOCOW_FL) setInodeFlags(clone, FS_NOCOW_FL)
       const error = status.size === 0 ? 0 : cloneRange(fd, 0, 0, clone, 0)
       if (error !== 0) throw systemError('ioctl(FICLONERANGE)', error)
-      return clone
+      // Written to since it was mapped: the map is not that of the clone.
+      const isMapped = isUnchanged(statFd(fd), status)
+      if (!isMapped) sharing.changed()
+      return { fd: clone, isMapped }
     } catch (error) {
       close(clone)
       throw error
     }
   }
 
-  /** @param fd - of the file itself, or of a clone of it */
-  async *#read(
-    file: ExaminedFile,
-    fd: number,
-    isMapped = true,
-  ): AsyncGenerator<ArchiveRecord, FileOutcome, undefined> {
-    const isClone = fd !== file.fd
+  /** The extents of a file, or of its clone, and its end. @throws SYSTEM_CALL */
+  async *read(file: ExaminedFile, clone?: FileClone): AsyncGenerator<ArchiveRecord, FileOutcome, undefined> {
     const { sharing, source } = file
-    const status = isClone ? statFd(fd) : file.status
+    const fd = clone?.fd ?? file.fd
+    const status = clone ? statFd(fd) : file.status
     const isUnsized = file.status.blocks === 0
     const missingBefore = this.tally.missingBytes
+    const isMapped = clone?.isMapped ?? true
     const plan = isMapped ? { size: status.size, isUnsized, sharing, source } : unmapped(status.size)
     let size = 0
     let failure: ReftarError | undefined
@@ -129,7 +107,7 @@ export class FileRecords {
       failure = error
     }
     const isComplete = size === status.size || (isUnsized && !failure)
-    const isWhole = isComplete && (isClone || isUnchanged(statFd(fd), status))
+    const isWhole = isComplete && (clone !== undefined || isUnchanged(statFd(fd), status))
     if (!isWhole) sharing.changed()
     yield { kind: 'end', state: isWhole ? 'whole' : 'changed' }
     return { size, isWhole, missing: this.tally.missingBytes - missingBefore, failure }

@@ -1,5 +1,6 @@
 import { type Common, type Path, pathBytes, pathList, quotePath } from '../event.js'
-import { type TreeSummary, treeRecords } from '../fs/tree-records.js'
+import { treeRecords } from '../fs/tree-records.js'
+import type { TreeSummary } from '../fs/tree-request.js'
 import type { ArchiveRecord } from '../record.js'
 import { type Origin, origin } from './stage.js'
 
