@@ -48,7 +48,7 @@ program
   .option('--exclude-caches', 'leave out what is in directories with a CACHEDIR.TAG', false)
   .action(runCreate)
 
-program
+const extractCommand = program
   .command('extract')
   .description('restore an archive: all of it, or nothing')
   .addOption(file())
@@ -75,15 +75,13 @@ program
   .option('--devices', 'make device nodes (the default for root)')
   .option('--no-devices', 'leave device nodes out')
   .option('--fsync', 'write everything to disk before and after it gets its names', false)
-  .action(runExtract)
 
-program
+const listCommand = program
   .command('list')
   .description('name what is in an archive, and check all of it')
   .addOption(file())
   .addOption(new Option('-v, --verbose', 'with type, mode, owner, size and time').default(false))
   .addOption(json())
-  .action(runList)
 
 program
   .command('sharing')
@@ -95,14 +93,31 @@ program
   .addOption(json())
   .action(runSharing)
 
-program
+const verifyCommand = program
   .command('verify')
   .description('check all that an extraction would, and write nothing')
   .addOption(file())
   .option('--against <directory>', 'compare it with the tree below a directory')
   .addOption(verbose())
   .addOption(json())
-  .action(runVerify)
+
+withLimits(extractCommand).action(runExtract)
+withLimits(listCommand).action(runList)
+withLimits(verifyCommand).action(runVerify)
+
+/** The limits of every command that reads an archive, as cli/limits.ts names them. */
+function withLimits(command: Command): Command {
+  return command
+    .option('--max-entries <count>', 'take no archive with more entries', wholeNumber)
+    .option('--max-references <count>', 'take no archive with more references', wholeNumber)
+    .option('--max-depth <count>', 'take no archive with more directories within each other', wholeNumber)
+    .option('--max-size <bytes>', 'take no archive with more bytes in all files together', wholeNumber)
+    .option(
+      '--max-expansion <bytes>',
+      'take no archive with more bytes of files for each of its own',
+      wholeNumber,
+    )
+}
 
 /** What commander says, in the manner of all other messages. */
 function asMessage(text: string): string {
@@ -112,13 +127,15 @@ function asMessage(text: string): string {
     .replace(/\. [A-Z]/g, join => `, ${join.slice(2).toLowerCase()}`)
 }
 
-function collect(value: string, earlier: readonly string[]): string[] {
-  return [...earlier, value]
+function wholeNumber(text: string): number {
+  const number = Number(text)
+  if (!/^\d+$/.test(text) || !Number.isSafeInteger(number))
+    throw new InvalidArgumentError('expected a whole number')
+  return number
 }
 
-function wholeNumber(text: string): number {
-  if (!/^\d+$/.test(text)) throw new InvalidArgumentError('expected a whole number')
-  return Number(text)
+function collect(value: string, earlier: readonly string[]): string[] {
+  return [...earlier, value]
 }
 
 try {

@@ -46,6 +46,8 @@ export interface ErrorDetails {
   /** The number of the system error, as in errno(3). */
   readonly errno?: number
   readonly syscall?: string
+  /** The one of `Limits` that was reached. */
+  readonly limit?: string
   readonly cause?: unknown
 }
 
@@ -57,6 +59,7 @@ export class ReftarError extends Error {
   readonly path: Uint8Array | undefined
   readonly errno: number | undefined
   readonly syscall: string | undefined
+  readonly limit: string | undefined
 
   constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
     const at = details.offset === undefined ? '' : ` (at byte ${details.offset})`
@@ -66,6 +69,7 @@ export class ReftarError extends Error {
     this.path = details.path
     this.errno = details.errno
     this.syscall = details.syscall
+    this.limit = details.limit
   }
 }
 

@@ -2,10 +2,11 @@ import { pipeline } from 'node:stream/promises'
 import { extract } from '../extract.js'
 import type { Reflink, WriteSummary } from '../stream/reflink-writer.js'
 import { openInput } from './archive-file.js'
+import { type LimitOptions, limitsOf } from './limits.js'
 import { formatBytes, Output } from './output.js'
 import { DIFFERS, DONE, run } from './run.js'
 
-export interface ExtractCommand {
+export interface ExtractCommand extends LimitOptions {
   readonly file: string
   readonly directory: string
   readonly verbose: boolean
@@ -26,7 +27,12 @@ export async function runExtract(command: ExtractCommand): Promise<void> {
   const output = new Output({ ...command, stdoutIsTaken: false })
   await run(output, async signal => {
     const existing = overwrite ? 'overwrite' : keepExisting ? 'keep' : 'refuse'
-    const target = extract(directory, { ...options, existing, onEvent: output.event })
+    const target = extract(directory, {
+      ...options,
+      existing,
+      limits: limitsOf(command),
+      onEvent: output.event,
+    })
     await pipeline(await openInput(file, signal), target, { signal })
     const { summary } = target
     return {

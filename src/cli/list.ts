@@ -2,10 +2,11 @@ import { pipeline } from 'node:stream/promises'
 import { type ListedEntry, list } from '../list.js'
 import type { EntryType, Metadata, Time, Xattr } from '../record.js'
 import { openInput } from './archive-file.js'
+import { type LimitOptions, limitsOf } from './limits.js'
 import { escapePath, Output, pathFields } from './output.js'
 import { DIFFERS, DONE, run } from './run.js'
 
-export interface ListCommand {
+export interface ListCommand extends LimitOptions {
   readonly file: string
   readonly verbose: boolean
   readonly json: boolean
@@ -15,7 +16,7 @@ export async function runList(command: ListCommand): Promise<void> {
   const { file, verbose, json } = command
   const output = new Output({ ...command, stdoutIsTaken: false })
   await run(output, async signal => {
-    const entries = list()
+    const entries = list({ limits: limitsOf(command) })
     let changed = 0
     await pipeline(
       await openInput(file, signal),

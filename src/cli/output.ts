@@ -1,6 +1,7 @@
 import { ReftarError } from '../errors.js'
 import { pathBytes, quotePath, type ReftarEvent } from '../event.js'
 import { fromNodeError } from '../sys/koffi.js'
+import { limitOption } from './limits.js'
 
 /**
  * What the command says. Messages go to stderr with `reftar: ` in front; names go to stdout, or to stderr while stdout
@@ -98,8 +99,12 @@ function describe(thrown: unknown) {
   if (!(error instanceof ReftarError)) {
     return { code: 'SYSTEM_CALL', path: undefined, offset: undefined, message: escapeText(String(error)) }
   }
-  const { code, path = pathFrom(thrown), offset, message } = error
-  const isNamed = path === undefined || path.byteLength === 0 || message.includes(quotePath(path))
+  const { code, path = pathFrom(thrown), offset, limit } = error
+  const message = limit === undefined ? error.message : `${error.message}: ${limitOption(limit)} raises it`
+  const isNamed =
+    path === undefined ||
+    (path.byteLength === 0 && code !== 'SYSTEM_CALL') ||
+    message.includes(quotePath(path))
   return { code, path, offset, message: isNamed ? message : `${quotePath(path)}: ${message}` }
 }
 

@@ -1,10 +1,11 @@
 import { pipeline } from 'node:stream/promises'
 import { type VerifySummary, verify } from '../verify.js'
 import { openInput } from './archive-file.js'
+import { type LimitOptions, limitsOf } from './limits.js'
 import { formatBytes, Output } from './output.js'
 import { DIFFERS, DONE, run } from './run.js'
 
-export interface VerifyCommand {
+export interface VerifyCommand extends LimitOptions {
   readonly file: string
   readonly against?: string
   readonly verbose: boolean
@@ -15,7 +16,8 @@ export async function runVerify(command: VerifyCommand): Promise<void> {
   const { file, against, verbose, json } = command
   const output = new Output({ ...command, stdoutIsTaken: false })
   await run(output, async signal => {
-    const target = verify({ ...(against !== undefined && { against }), onEvent: output.event })
+    const options = { ...(against !== undefined && { against }), limits: limitsOf(command) }
+    const target = verify({ ...options, onEvent: output.event })
     await pipeline(await openInput(file, signal), target, { signal })
     const { summary } = target
     if (!json) for (const line of conclusion(summary, verbose)) output.line(line)

@@ -184,6 +184,7 @@ export class ArchiveParser {
   }
 
   #readSegment(header: SegmentHeader, tables: SegmentTables, payload: Uint8Array): DecodedSegment {
+    this.#structure.archiveBytes = this.#queue.consumed
     const rowsAt = header.offset + SEGMENT_HEADER_SIZE + header.openDirectories * 8 + header.namesLength
     const reader = new ByteReader(tables.rows, rowsAt)
     let at = rowsAt
@@ -267,5 +268,6 @@ export class ArchiveParser {
 /** Adds where it happened to an error that does not say it. */
 function located(error: unknown, offset: number, path: Uint8Array): unknown {
   if (!(error instanceof ReftarError) || error.offset !== undefined) return error
-  return new ReftarError(error.code, error.message, { offset, path: error.path ?? path })
+  const { code, message, limit } = error
+  return new ReftarError(code, message, { offset, path: error.path ?? path, ...(limit && { limit }) })
 }

@@ -8,11 +8,20 @@ export interface Limits {
   readonly depth: number
   /** Sum of the sizes of all files, in bytes. */
   readonly logicalBytes: number
+  /**
+   * Bytes of files, holes aside, for each byte of the archive so far: what a reader that cannot clone has to write. The
+   * first {@link EXPANSION_ALLOWANCE} bytes are always allowed.
+   */
+  readonly expansion: number
 }
+
+/** In bytes. */
+export const EXPANSION_ALLOWANCE = 64 * 1024 ** 3
 
 export const DEFAULT_LIMITS: Limits = {
   entries: 2 ** 31,
   references: 2 ** 31,
   depth: MAX_DEPTH,
   logicalBytes: Number.MAX_SAFE_INTEGER,
+  expansion: 65536,
 }

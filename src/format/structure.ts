@@ -3,7 +3,7 @@ import type { Entry } from '../record.js'
 import { compareBytes } from './bytes.js'
 import { MAX_NAME } from './constants.js'
 import type { ExtentRow } from './extent-row.js'
-import { DEFAULT_LIMITS, type Limits } from './limits.js'
+import { DEFAULT_LIMITS, EXPANSION_ALLOWANCE, type Limits } from './limits.js'
 import { joinPath } from './path.js'
 
 interface OpenDirectory {
@@ -39,6 +39,10 @@ export class Structure {
   #entries = 0
   #references = 0
   #logicalBytes = 0
+  /** Without holes. */
+  #expandedBytes = 0
+  /** What has been read of an archive, in bytes; a writer has no limit. */
+  archiveBytes = Number.POSITIVE_INFINITY
 
   constructor(blockSize: number, sorted: boolean, limits: Partial<Limits> = {}) {
     this.#blockSize = blockSize
@@ -112,6 +116,7 @@ export class Structure {
     if (row.kind === 'reference') this.#count('references', ++this.#references)
     this.#count('logicalBytes', this.#logicalBytes + row.length)
     this.#logicalBytes += row.length
+    if (row.kind === 'dataRow' || row.kind === 'reference') this.#expand(row.length)
     file.size += row.length
     file.previous = row
   }
@@ -187,13 +192,22 @@ export class Structure {
     }
   }
 
-  #count(what: keyof Limits, value: number): void {
-    if (value > this.#limits[what]) {
-      throw this.#error('LIMIT_EXCEEDED', `${what} reach ${value}, the limit is ${this.#limits[what]}`)
-    }
+  #expand(length: number): void {
+    this.#expandedBytes += length
+    const most = Math.max(EXPANSION_ALLOWANCE, this.#limits.expansion * this.archiveBytes)
+    if (this.#expandedBytes <= most) return
+    const message = `${this.archiveBytes} bytes of archive make ${this.#expandedBytes} bytes of files, the limit is ${most}`
+    throw new ReftarError('LIMIT_EXCEEDED', message, { path: this.path(), limit: 'expansion' })
   }
 
-  #error(code: 'BAD_STRUCTURE' | 'LIMIT_EXCEEDED', message: string, name?: Uint8Array): ReftarError {
+  #count(what: keyof Limits, value: number): void {
+    const limit = this.#limits[what]
+    if (value <= limit) return
+    const message = `${what} reach ${value}, the limit is ${limit}`
+    throw new ReftarError('LIMIT_EXCEEDED', message, { path: this.path(), limit: what })
+  }
+
+  #error(code: 'BAD_STRUCTURE', message: string, name?: Uint8Array): ReftarError {
     return new ReftarError(code, message, { path: this.path(name) })
   }
 }
