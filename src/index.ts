@@ -12,6 +12,7 @@ export {
   type Data,
   type Device,
   type End,
+  type EndState,
   type Entry,
   type EntryType,
   type Extent,

@@ -42,7 +42,7 @@ export function list(options: ListOptions = {}): Stage<ListedEntry, DecodeSummar
         if (type === 'file') file = opened
         else yield { ...opened, changed: false, ...(linkPath && { linkPath }) }
       } else if (file && record.kind === 'end') {
-        yield { ...file, changed: record.state === 'changed' }
+        yield { ...file, changed: record.state !== 'whole' }
       } else if (file) {
         file.size += lengthOf(record)
       }

@@ -142,9 +142,14 @@ export type Origin = 'shared' | 'dedup'
 
 export interface End {
   readonly kind: 'end'
-  /** `changed`: the source changed while it was read, so the bytes may be of no single moment. */
-  readonly state: 'whole' | 'changed'
+  readonly state: EndState
 }
+
+/**
+ * `changed`: the source changed while it was read, so the bytes may be of no single moment. `lost`: some of them were
+ * lost with a part of the archive; no archive holds that.
+ */
+export type EndState = 'whole' | 'changed' | 'lost'
 
 /** The bytes that a record stands for: 0 for an entry and an end. */
 export function lengthOf(record: ArchiveRecord): number {

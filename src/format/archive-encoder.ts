@@ -135,6 +135,10 @@ export class ArchiveEncoder {
         }
         break
       case 'end':
+        if (record.state === 'lost') {
+          const message = 'a file has lost bytes, expected one that is whole'
+          throw new ReftarError('INVALID_ARGUMENT', message, { path: this.#structure.path() })
+        }
         if (this.#isFull(0, END_ROW_SIZE)) yield this.#close()
         this.#structure.end()
         this.#flushPending()

@@ -198,6 +198,7 @@ export class ArchiveParser {
       }
       const names = new OwnerNamesReader(new ByteReader(tables.names, rowsAt - header.namesLength))
       const blocks = new SegmentBlocks(header, tables.crcs, payload, this.#header.blockSize, this.#checksums)
+      blocks.checkPadding()
       const records: ArchiveRecord[] = []
       let previous: ExtentRow | undefined
       while (reader.remaining > 0) {
@@ -234,6 +235,7 @@ export class ArchiveParser {
 
   #readExtent(row: ExtentRow, blocks: SegmentBlocks, records: ArchiveRecord[]): void {
     const inBlock = (this.#structure.openFile?.size ?? 0) % this.#header.blockSize
+    const places = row.kind === 'reference' ? [...this.#space.resolve(row.address, row.length)] : []
     this.#structure.extent(row)
     this.#totals.extents++
     switch (row.kind) {
@@ -244,7 +246,7 @@ export class ArchiveParser {
         this.#totals.dataBytes += row.length
         break
       case 'reference':
-        for (const { place, skip, length } of this.#space.resolve(row.address, row.length)) {
+        for (const { place, skip, length } of places) {
           records.push({ ...row, address: place + skip, length })
         }
         break

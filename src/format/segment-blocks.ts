@@ -4,6 +4,15 @@ import type { Checksums } from './checksums.js'
 import type { DataRow } from './extent-row.js'
 import type { SegmentHeader } from './segment.js'
 
+/** Blocks that lie together: whole ones, or a part of one. */
+interface Run {
+  readonly bytes: Uint8Array
+  /** As the tables have it, one a block. */
+  readonly crcs: Uint32Array
+  /** The first block that has another CRC32, or -1. */
+  readonly wrong: number
+}
+
 /** Hands out the blocks of a segment in their order, each checked against its CRC32. */
 export class SegmentBlocks {
   readonly #blockSize: number
@@ -28,22 +37,42 @@ export class SegmentBlocks {
     this.#checksums = checksums
     this.#shortEnd = header.shortLength
     this.#whole = payload.byteLength - header.wholeBlocks * blockSize
+  }
+
+  /** @throws BAD_FIELD unless what fills up before whole blocks is zero; before any of them is read */
+  checkPadding(): void {
     for (let at = this.#shortEnd; at < this.#whole; at++) {
-      if (payload[at] !== 0)
-        throw new ReftarError('BAD_FIELD', `padding has a byte ${payload[at]}, expected 0`)
+      if (this.#payload[at] !== 0)
+        throw new ReftarError('BAD_FIELD', `padding has a byte ${this.#payload[at]}, expected 0`)
     }
   }
 
+  /** @throws BAD_FIELD, CHECKSUM_MISMATCH */
   read({ length, mayBeShared }: DataRow, inBlock: number, records: ArchiveRecord[]): void {
-    let left = length
-    const push = (bytes: Uint8Array, crcs: Uint32Array) => {
-      records.push({ kind: 'data', bytes, crcs, mayBeShared } satisfies Data)
-      left -= bytes.byteLength
+    for (const { bytes, crcs, wrong } of this.#runs(length, inBlock)) {
+      if (wrong !== -1) {
+        const message = `block ${this.#block - crcs.length + wrong} of the segment has another CRC32 than ${crcs[wrong]}`
+        throw new ReftarError('CHECKSUM_MISMATCH', message)
+      }
+      records.push({ kind: 'data', bytes, crcs, mayBeShared })
     }
-    if (inBlock > 0) push(...this.#takeShort(Math.min(length, this.#blockSize - inBlock)))
-    const whole = left - (left % this.#blockSize)
-    if (whole > 0) push(...this.#takeWhole(whole))
-    if (left > 0) push(...this.#takeShort(left))
+  }
+
+  /** The bytes of a row in parts, those that are not what they were as their length only. @throws BAD_FIELD */
+  *salvage({ length, mayBeShared }: DataRow, inBlock: number): Generator<Data | number, void, undefined> {
+    for (const run of this.#runs(length, inBlock)) {
+      if (run.wrong === -1) {
+        yield { kind: 'data', bytes: run.bytes, crcs: run.crcs, mayBeShared }
+        continue
+      }
+      const size = Math.min(run.bytes.byteLength, this.#blockSize)
+      for (const [i, crc] of run.crcs.entries()) {
+        const bytes = run.bytes.subarray(i * size, (i + 1) * size)
+        const crcs = Uint32Array.of(crc)
+        const isIntact = this.#checksums.blockCrcs(bytes, this.#blockSize)[0] === crc
+        yield isIntact ? { kind: 'data', bytes, crcs, mayBeShared } : size
+      }
+    }
   }
 
   /** @throws BAD_FIELD unless every block was read */
@@ -60,7 +89,16 @@ export class SegmentBlocks {
     }
   }
 
-  #takeShort(length: number): [Uint8Array, Uint32Array] {
+  *#runs(length: number, inBlock: number): Generator<Run, void, undefined> {
+    const head = inBlock > 0 ? Math.min(length, this.#blockSize - inBlock) : 0
+    if (head > 0) yield this.#check(this.#takeShort(head))
+    const tail = (length - head) % this.#blockSize
+    const whole = length - head - tail
+    if (whole > 0) yield this.#check(this.#takeWhole(whole))
+    if (tail > 0) yield this.#check(this.#takeShort(tail))
+  }
+
+  #takeShort(length: number): Uint8Array {
     if (this.#short + length > this.#shortEnd) {
       throw new ReftarError(
         'BAD_FIELD',
@@ -69,10 +107,10 @@ export class SegmentBlocks {
     }
     const bytes = this.#payload.subarray(this.#short, this.#short + length)
     this.#short += length
-    return [bytes, this.#check(bytes)]
+    return bytes
   }
 
-  #takeWhole(length: number): [Uint8Array, Uint32Array] {
+  #takeWhole(length: number): Uint8Array {
     if (length > this.#payload.byteLength - this.#whole) {
       throw new ReftarError(
         'BAD_FIELD',
@@ -81,24 +119,17 @@ export class SegmentBlocks {
     }
     const bytes = this.#payload.subarray(this.#whole, this.#whole + length)
     this.#whole += length
-    return [bytes, this.#check(bytes)]
+    return bytes
   }
 
   /** Whole blocks, or a part of one. */
-  #check(bytes: Uint8Array): Uint32Array {
+  #check(bytes: Uint8Array): Run {
     const count = Math.ceil(bytes.byteLength / this.#blockSize)
     const crcs = this.#crcs.slice(this.#block, this.#block + count)
     if (crcs.length < count)
       throw new ReftarError('BAD_FIELD', `rows describe more than ${this.#crcs.length} blocks`)
     const found = this.#checksums.blockCrcs(bytes, this.#blockSize)
-    const wrong = found.findIndex((crc, i) => crc !== crcs[i])
-    if (wrong !== -1) {
-      throw new ReftarError(
-        'CHECKSUM_MISMATCH',
-        `block ${this.#block + wrong} of the segment has CRC32 ${found[wrong]}, expected ${crcs[wrong]}`,
-      )
-    }
     this.#block += count
-    return crcs
+    return { bytes, crcs, wrong: found.findIndex((crc, i) => crc !== crcs[i]) }
   }
 }

@@ -2,7 +2,7 @@ import { constants } from 'node:fs'
 import { type ErrorCode, ReftarError } from '../errors.js'
 import { quotePath } from '../event.js'
 import { EntryPaths } from '../format/path.js'
-import type { ArchiveRecord, Entry, Metadata } from '../record.js'
+import type { ArchiveRecord, EndState, Entry, Metadata } from '../record.js'
 import { O_PATH, openat, readDirectory } from '../sys/directory.js'
 import { ENOENT } from '../sys/errno.js'
 import { close, OPEN_FILE } from '../sys/file.js'
@@ -205,7 +205,7 @@ export class TreeComparison {
     file.differs = true
   }
 
-  #end({ path, size, open }: FileInHand, state: 'whole' | 'changed'): void {
+  #end({ path, size, open }: FileInHand, state: EndState): void {
     const { summary, onEntry } = this.#request
     const found = open && statFd(open.fd).size
     if (found !== undefined && found !== size) this.#differs(path, `has ${found} bytes, expected ${size}`)
