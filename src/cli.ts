@@ -75,6 +75,7 @@ const extractCommand = program
   .option('--devices', 'make device nodes (the default for root)')
   .option('--no-devices', 'leave device nodes out')
   .option('--fsync', 'write everything to disk before and after it gets its names', false)
+  .option('--salvage', 'restore what is whole in a damaged archive, and name what is lost', false)
 
 const listCommand = program
   .command('list')

@@ -6,6 +6,8 @@ import { composeSink, type Sink } from './stream/stage.js'
 
 export interface ExtractOptions extends WriteOptions {
   readonly limits?: Partial<Limits>
+  /** Restore the files of a damaged archive that are whole, and tell what is lost as problems; false by default. */
+  readonly salvage?: boolean
 }
 
 export interface ExtractSummary {

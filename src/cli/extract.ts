@@ -20,6 +20,7 @@ export interface ExtractCommand extends LimitOptions {
   readonly numericOwner: boolean
   readonly devices?: boolean
   readonly fsync: boolean
+  readonly salvage: boolean
 }
 
 export async function runExtract(command: ExtractCommand): Promise<void> {
@@ -36,7 +37,7 @@ export async function runExtract(command: ExtractCommand): Promise<void> {
     await pipeline(await openInput(file, signal), target, { signal })
     const { summary } = target
     return {
-      status: summary.target.problems > 0 ? DIFFERS : DONE,
+      status: summary.target.problems + summary.archive.losses > 0 ? DIFFERS : DONE,
       summary,
       ...(verbose && !json && { conclusion: conclusionOf(summary.target) }),
     }

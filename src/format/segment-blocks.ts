@@ -66,11 +66,13 @@ export class SegmentBlocks {
         continue
       }
       const size = Math.min(run.bytes.byteLength, this.#blockSize)
-      for (const [i, crc] of run.crcs.entries()) {
-        const bytes = run.bytes.subarray(i * size, (i + 1) * size)
-        const crcs = Uint32Array.of(crc)
-        const isIntact = this.#checksums.blockCrcs(bytes, this.#blockSize)[0] === crc
-        yield isIntact ? { kind: 'data', bytes, crcs, mayBeShared } : size
+      const found = this.#checksums.blockCrcs(run.bytes, this.#blockSize)
+      const isIntact = (i: number) => found[i] === run.crcs[i]
+      for (let from = 0, to = 0; from < found.length; from = to) {
+        while (to < found.length && isIntact(to) === isIntact(from)) to++
+        const bytes = run.bytes.subarray(from * size, to * size)
+        const crcs = run.crcs.subarray(from, to)
+        yield isIntact(from) ? { kind: 'data', bytes, crcs, mayBeShared } : bytes.byteLength
       }
     }
   }

@@ -9,8 +9,8 @@ import { type Directory, type DirectoryTree, pathOf } from './directory-tree.js'
 
 /** A file that this run made: where it is, and which inode. */
 export interface RestoredFile {
-  readonly directory: Directory
-  readonly name: Uint8Array
+  directory: Directory
+  name: Uint8Array
   readonly inode: Inode
   /** When data was last written to it, by the count of the queue. */
   written: number

@@ -12,6 +12,7 @@ import {
 import { EEXIST, ENOENT } from '../sys/errno.js'
 import { syncFilesystem } from '../sys/file.js'
 import { S_IFDIR, type Status, statAt, typeOf } from '../sys/status.js'
+import type { RestoredFile } from './clone-queue.js'
 import { type Directory, DirectoryTree, pathOf } from './directory-tree.js'
 import { removeTree } from './remove-tree.js'
 
@@ -56,6 +57,8 @@ export class Staging {
   /** By the directory that will receive. */
   readonly #directories = new Map<Directory, Directory>()
   readonly #publications: Publication[] = []
+  /** Names, by their identity, that stay in their staging directory until that goes. */
+  readonly #dropped = new Set<Uint8Array>()
   #isPublished = false
 
   /** @throws SYSTEM_CALL when the target cannot be opened */
@@ -73,12 +76,44 @@ export class Staging {
     return place.existing ? this.#stagingIn(place.directory) : place.directory
   }
 
+  /** @throws TARGET_EXISTS for a name that is in the way */
+  check(place: Place, name: Uint8Array): void {
+    if (!place.existing || this.#request.existing !== 'refuse') return
+    if (this.#find(place, name)) throw exists(place, name)
+  }
+
   /** A name was made where {@link Staging.directoryFor} says. @throws TARGET_EXISTS */
   made(place: Place, name: Uint8Array): void {
     if (!place.existing) return
     const found = this.#find(place, name)
-    if (found && this.#isKept(place, name, found)) return
+    if (found && this.#isKept(place, name, found)) {
+      this.#dropped.add(name)
+      return
+    }
     this.#publications.push({ staging: this.#stagingIn(place.directory), target: place.directory, name })
+  }
+
+  /**
+   * Moves a file that is not to be published out of the directory that is, where others can still refer to it.
+   *
+   * @throws SYSTEM_CALL
+   */
+  setAside(file: RestoredFile, ordinal: number): void {
+    let staging = file.directory
+    while (staging.parent && !this.#isStagingDirectory(staging)) staging = staging.parent
+    const name = Buffer.from(`${PREFIX}lost-${ordinal}`)
+    renameNoReplace(this.tree.fd(file.directory), file.name, this.tree.fd(staging), name)
+    file.directory = staging
+    file.name = name
+    this.#dropped.add(name)
+  }
+
+  /** Whether what was made under a name is not published. */
+  isDropped(directory: Directory, name: Uint8Array): boolean {
+    if (this.#dropped.has(name)) return true
+    for (let at: Directory | undefined = directory; at; at = at.parent)
+      if (this.#dropped.has(at.name)) return true
+    return false
   }
 
   /** Takes back what was made. @throws SYSTEM_CALL */
@@ -98,7 +133,8 @@ export class Staging {
     const staging = this.#stagingIn(place.directory)
     const made = this.#make(staging, name)
     const { directory } = made
-    if (!isKept) this.#publications.push({ staging, target: place.directory, name, directory })
+    if (isKept) this.#dropped.add(name)
+    else this.#publications.push({ staging, target: place.directory, name, directory })
     return made
   }
 

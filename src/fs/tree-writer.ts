@@ -2,7 +2,7 @@ import { constants } from 'node:fs'
 import { ReftarError, withPath } from '../errors.js'
 import { quotePath } from '../event.js'
 import { EntryPaths } from '../format/path.js'
-import type { ArchiveRecord, Entry, Metadata } from '../record.js'
+import type { ArchiveRecord, End, Entry, Metadata } from '../record.js'
 import { linkat, mknodat, O_PATH, openat, symlinkat, unlinkat } from '../sys/directory.js'
 import { close } from '../sys/file.js'
 import { type Inode, inodeOf, isSameFile, S_IFBLK, S_IFCHR, S_IFIFO, statAt, statFd } from '../sys/status.js'
@@ -56,6 +56,8 @@ export class TreeWriter {
   /** Each after those in it. */
   readonly #lateDirectories: LateWork[] = []
   #stack: OpenDirectory[]
+  /** The file in hand. */
+  #open: { readonly entry: Entry; readonly place: Place; readonly file: RestoredFile } | undefined
   /** Of the entry in hand. */
   #path: Uint8Array = new Uint8Array(0)
 
@@ -73,13 +75,18 @@ export class TreeWriter {
   /** @throws TARGET_EXISTS, TARGET_CHANGED, CLONE_REFUSED, SYSTEM_CALL, BAD_STRUCTURE, UNSAFE_NAME, DANGLING_REFERENCE */
   write(record: ArchiveRecord): void | Promise<void> {
     try {
-      const writing = record.kind === 'entry' ? this.#entry(record) : this.#files.write(record)
+      const writing = this.#write(record)
       return writing?.catch(error => {
         throw withPath(error, this.#path)
       })
     } catch (error) {
       throw withPath(error, this.#path)
     }
+  }
+
+  #write(record: ArchiveRecord): void | Promise<void> {
+    if (record.kind === 'entry') return this.#entry(record)
+    return record.kind === 'end' ? this.#end(record) : this.#files.write(record)
   }
 
   /** Makes all clones that wait, finishes every file, and gives everything its name. */
@@ -111,7 +118,7 @@ export class TreeWriter {
     this.#staging.close()
   }
 
-  #entry(entry: Entry): undefined {
+  #entry(entry: Entry): void {
     const { summary, onEntry } = this.#request
     if (this.#files.isOpen)
       throw new ReftarError('BAD_STRUCTURE', `entry ${entry.ordinal} begins before a file ends`)
@@ -135,11 +142,29 @@ export class TreeWriter {
     if (entry.type === 'file') {
       const file = this.#files.create(entry, directory, path)
       if (entry.linked) this.#linked.set(entry.ordinal, file)
-    } else {
-      if (!this.#make(entry, directory, path)) return
-      onEntry(path, 0)
+      this.#open = { entry, place, file }
+      // Before its content comes: what is in the way is in the way of all of it.
+      this.#staging.check(place, entry.name)
+      return
     }
+    if (!this.#make(entry, directory, path)) return
+    onEntry(path, 0)
     this.#staging.made(place, entry.name)
+  }
+
+  #end(end: End): void {
+    const open = this.#open
+    this.#files.write(end)
+    if (!open) return
+    const { entry, place, file } = open
+    this.#open = undefined
+    if (end.state !== 'lost') {
+      this.#staging.made(place, entry.name)
+      return
+    }
+    this.#staging.setAside(file, entry.ordinal)
+    if (entry.linked) this.#linked.set(entry.ordinal, undefined)
+    this.#request.onProblem('CHECKSUM_MISMATCH', this.#path, 'is left out: a part of it is lost')
   }
 
   /** Makes whatever has no content. Returns false where it is left out. */
@@ -262,6 +287,7 @@ export class TreeWriter {
 
   #finishLate({ directory, name, inode, path, work }: LateWork): void {
     const { tree } = this.#staging
+    if (this.#staging.isDropped(directory, name)) return
     const isDirectory = isSameFile(directory.inode, inode)
     const fd = isDirectory
       ? tree.fd(directory)

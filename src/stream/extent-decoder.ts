@@ -1,21 +1,29 @@
 import { loadChecksums } from '../crc/checksums.js'
 import { DigestThread } from '../crc/digest-thread.js'
 import { ReftarError } from '../errors.js'
+import { type Common, quotePath } from '../event.js'
 import { ArchiveParser, type DecodedSegment } from '../format/archive-parser.js'
 import { equalBytes } from '../format/bytes.js'
 import type { Limits } from '../format/limits.js'
+import { SalvageParser } from '../format/salvage-parser.js'
 import type { Totals } from '../format/trailer.js'
-import type { ArchiveRecord } from '../record.js'
+import { type ArchiveRecord, lengthOf } from '../record.js'
 import { type Stage, type StageHooks, stage } from './stage.js'
 
-export interface ExtentDecoderOptions {
+export interface ExtentDecoderOptions extends Common {
   readonly limits?: Partial<Limits>
-  readonly signal?: AbortSignal
+  /**
+   * Read what is left of a damaged archive, and tell what is lost as problems: bytes that are lost are missing, and the
+   * file ends as `lost`. Every block that comes out has the CRC32 that it had. False by default.
+   */
+  readonly salvage?: boolean
 }
 
 export interface DecodeSummary extends Totals {
   /** Bytes of the archive that were taken in. */
   archiveBytes: number
+  /** With `salvage`: what was told to be lost. */
+  losses: number
 }
 
 /** A segment that was found good but for its digest, which is under way. */
@@ -40,7 +48,7 @@ export function extentDecoder(options: ExtentDecoderOptions = {}): Stage<Archive
 
 /** The work of an extentDecoder, for stages that put out something else for its records. */
 export function decoding<Out>(
-  { limits }: ExtentDecoderOptions,
+  { limits = {}, salvage = false, onEvent = () => undefined }: ExtentDecoderOptions,
   put: (records: readonly ArchiveRecord[]) => Iterable<Out>,
 ): {
   readonly summary: DecodeSummary
@@ -54,7 +62,9 @@ export function decoding<Out>(
     blocks: 0,
     dataBytes: 0,
     logicalBytes: 0,
+    losses: 0,
   }
+  if (salvage) return { summary, hooks: salvaging(limits, summary, onEvent, put) }
   const thread = new DigestThread()
   let parser: ArchiveParser
   let decoded: Decoded | undefined
@@ -96,9 +106,7 @@ export function decoding<Out>(
         parser = new ArchiveParser(await loadChecksums(), limits)
       },
       transform(chunk) {
-        if (!(chunk instanceof Uint8Array)) {
-          throw new ReftarError('INVALID_ARGUMENT', `an archive is bytes, found a ${typeof chunk}`)
-        }
+        checkBytes(chunk)
         summary.archiveBytes += chunk.byteLength
         return next(chunk)
       },
@@ -109,4 +117,46 @@ export function decoding<Out>(
       close: () => thread.close(),
     },
   }
+}
+
+/** The work of an extentDecoder that makes the best of what it gets. */
+function salvaging<Out>(
+  limits: Partial<Limits>,
+  summary: Writable<DecodeSummary>,
+  onEvent: NonNullable<Common['onEvent']>,
+  put: (records: readonly ArchiveRecord[]) => Iterable<Out>,
+): StageHooks<Uint8Array, Out> {
+  let parser: SalvageParser
+  const onLoss = (text: string, offset: number, path?: Uint8Array) => {
+    summary.losses++
+    const message = `${path ? `${quotePath(path)}: ` : ''}${text} (at byte ${offset})`
+    onEvent({ type: 'problem', code: 'CHECKSUM_MISMATCH', path: path ?? new Uint8Array(0), message })
+  }
+  function* out(parts: Iterable<readonly ArchiveRecord[]>): Generator<Out, void, undefined> {
+    for (const records of parts) {
+      for (const record of records) {
+        if (record.kind === 'entry') summary.entries++
+        if (record.kind === 'data') summary.dataBytes += record.bytes.byteLength
+        summary.logicalBytes += lengthOf(record)
+      }
+      yield* put(records)
+    }
+  }
+  return {
+    async open() {
+      parser = new SalvageParser(await loadChecksums(), limits, onLoss)
+    },
+    transform(chunk) {
+      checkBytes(chunk)
+      summary.archiveBytes += chunk.byteLength
+      return out(parser.push(chunk))
+    },
+    flush: () => out(parser.end()),
+  }
+}
+
+/** @throws INVALID_ARGUMENT */
+function checkBytes(chunk: unknown): void {
+  if (chunk instanceof Uint8Array) return
+  throw new ReftarError('INVALID_ARGUMENT', `an archive is bytes, found a ${typeof chunk}`)
 }

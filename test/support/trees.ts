@@ -11,7 +11,7 @@ import { ReftarError } from '../../src/errors.js'
 import type { Path, ReftarEvent } from '../../src/event.js'
 import { type ExtractOptions, type ExtractSummary, extract } from '../../src/extract.js'
 import { type ListedEntry, list } from '../../src/list.js'
-import type { ArchiveRecord, Reference } from '../../src/record.js'
+import type { ArchiveRecord, EndState, Reference } from '../../src/record.js'
 import { extentDecoder } from '../../src/stream/extent-decoder.js'
 import { compareTrees } from './compare-trees.js'
 import { regularFiles, sharingKept } from './fiemap.js'
@@ -193,7 +193,7 @@ export function openDescriptors(): number {
 
 export interface Replayed {
   readonly bytes: Buffer
-  readonly state: 'whole' | 'changed'
+  readonly state: EndState
 }
 
 /** The files that records stand for, by name, with holes and missing bytes as zeros. */

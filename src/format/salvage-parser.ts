@@ -1,0 +1,394 @@
+import { ReftarError } from '../errors.js'
+import type { ArchiveRecord, EndState, Entry, Metadata } from '../record.js'
+import { ByteQueue } from './byte-queue.js'
+import { ByteReader, equalBytes } from './bytes.js'
+import type { Checksums } from './checksums.js'
+import {
+  DEFAULT_BLOCK_SIZE,
+  SEGMENT_HEADER_SIZE,
+  SEGMENT_MAGIC,
+  TRAILER_MAGIC,
+  TRAILER_SIZE,
+} from './constants.js'
+import { DataSpace } from './data-space.js'
+import { decodeEntryRow, ENTRY_TAG } from './entry-row.js'
+import { decodeExtentRow, type ExtentRow } from './extent-row.js'
+import { decodeHeader, headerSize, isBlockSize } from './header.js'
+import type { Limits } from './limits.js'
+import { OwnerNamesReader } from './owner-names.js'
+import {
+  decodeSegmentHeader,
+  decodeSegmentTables,
+  payloadLength,
+  type SegmentHeader,
+  type SegmentPosition,
+  type SegmentTables,
+  tablesLength,
+} from './segment.js'
+import { SegmentBlocks } from './segment-blocks.js'
+import { Structure } from './structure.js'
+
+/** Told of what an archive has lost, and where in it; with a path, of one entry. */
+export type OnLoss = (message: string, offset: number, path?: Uint8Array) => void
+
+/** A directory that may still receive entries, by its ordinal in the archive and in the records that come out. */
+interface OpenDirectory {
+  readonly ordinal: number
+  readonly out: number
+}
+
+interface OpenFile {
+  readonly ordinal: number
+  /** As it was in the archive. */
+  size: number
+  isLost: boolean
+}
+
+const EIO = 5
+/** Where in a segment header its position begins, and where in the trailer the number of entries. */
+const POSITION = SEGMENT_MAGIC.byteLength
+const ENTRIES = 24
+/** The shorter of what can follow what was lost. */
+const SHORTEST = TRAILER_SIZE
+
+/**
+ * Reads what is left of a damaged archive. It looks for segments by their magic, their own offset and their CRC32;
+ * blocks of a segment are good by themselves. Out come records that are valid by themselves: what was lost of a file
+ * is missing, and its end says so; a directory whose entry was lost is named by its ordinal.
+ */
+export class SalvageParser {
+  readonly #checksums: Checksums
+  readonly #onLoss: OnLoss
+  readonly #queue = new ByteQueue()
+  /** Of the records that come out. */
+  readonly #structure: Structure
+  /** From addresses of the archive to those of the records; undefined for data that was lost. */
+  #space = new DataSpace<number | undefined>()
+  #blockSize = 0
+  #stack: OpenDirectory[] = []
+  #file: OpenFile | undefined
+  /** Of entries that can be linked to. */
+  readonly #linked = new Map<number, number>()
+  #nextOrdinal = 1
+  /** Of the segment in hand. */
+  #offset = 0
+  #address = 0
+  /** Bytes are being passed over, from this offset on. */
+  #lostFrom: number | undefined
+  #isEnd = false
+
+  constructor(checksums: Checksums, limits: Partial<Limits>, onLoss: OnLoss) {
+    this.#checksums = checksums
+    this.#onLoss = onLoss
+    this.#structure = new Structure(1, false, limits)
+  }
+
+  /** @throws LIMIT_EXCEEDED */
+  *push(chunk: Uint8Array): Generator<readonly ArchiveRecord[], void, undefined> {
+    this.#queue.push(chunk)
+    yield* this.#read(false)
+  }
+
+  /** Nothing more comes. @throws LIMIT_EXCEEDED */
+  *end(): Generator<readonly ArchiveRecord[], void, undefined> {
+    yield* this.#read(true)
+    const records: ArchiveRecord[] = []
+    this.#endFile(records)
+    if (records.length > 0) yield records
+    if (this.#lostFrom !== undefined) this.#found()
+    if (!this.#isEnd) this.#onLoss('the archive ends before its trailer', this.#queue.consumed)
+  }
+
+  *#read(isLast: boolean): Generator<readonly ArchiveRecord[], void, undefined> {
+    if (this.#blockSize === 0 && !this.#readHeader(isLast)) return
+    for (;;) {
+      const offset = this.#queue.consumed
+      const magic = this.#queue.peek(SEGMENT_MAGIC.byteLength)
+      if (!magic || (this.#queue.length < SHORTEST && !isLast)) return
+      if (this.#isEnd) return this.#passOver(this.#queue.length)
+      const isSegment = equalBytes(magic, SEGMENT_MAGIC)
+      const records = isSegment ? this.#readSegment(offset, isLast) : this.#readTrailer(magic, offset)
+      if (records === 'wait') return
+      if (records === 'none') this.#seek()
+      else if (records.length > 0) yield records
+    }
+  }
+
+  /** The block size, from a header that may be damaged. Returns false until it is known. */
+  #readHeader(isLast: boolean): boolean {
+    const prefix = this.#queue.peek(12)
+    if (!prefix) return false
+    const stated = new DataView(prefix.buffer, prefix.byteOffset).getUint32(8, true)
+    const size = isBlockSize(stated) ? stated : DEFAULT_BLOCK_SIZE
+    const bytes = this.#queue.peek(size)
+    if (!bytes && !isLast) return false
+    this.#blockSize = size
+    this.#space = new DataSpace<number | undefined>(size, (place, length, next) =>
+      place === undefined ? next === undefined : place + length === next,
+    )
+    try {
+      if (!bytes) throw new ReftarError('TRUNCATED', 'the archive ends in its header')
+      if (headerSize(prefix) === size) decodeHeader(bytes, this.#checksums)
+      this.#queue.take(size)
+    } catch (error) {
+      // It is passed over, and told like all that is.
+      if (!(error instanceof ReftarError)) throw error
+    }
+    return true
+  }
+
+  #readSegment(offset: number, isLast: boolean): readonly ArchiveRecord[] | 'wait' | 'none' {
+    const fixed = this.#queue.peek(SEGMENT_HEADER_SIZE)
+    if (!fixed) return isLast ? 'none' : 'wait'
+    let header: SegmentHeader
+    try {
+      header = decodeSegmentHeader(fixed, { ...statedPosition(fixed), offset }, this.#blockSize)
+    } catch (error) {
+      return asNone(error)
+    }
+    const headLength = SEGMENT_HEADER_SIZE + tablesLength(header)
+    const length = headLength + payloadLength(offset, header, this.#blockSize)
+    if (this.#queue.length < length && !isLast) return 'wait'
+    const head = this.#queue.peek(Math.min(headLength, this.#queue.length))?.slice()
+    if (!head || head.byteLength < headLength) return 'none'
+    let tables: SegmentTables
+    try {
+      tables = decodeSegmentTables(head, header, this.#checksums)
+    } catch (error) {
+      return asNone(error)
+    }
+    if (header.firstOrdinal < this.#nextOrdinal || header.firstBlock * this.#blockSize < this.#space.size)
+      return 'none'
+    this.#found()
+    this.#queue.take(headLength)
+    // Of what was cut off, no block has the bytes that it had.
+    const payload = new Uint8Array(length - headLength)
+    payload.set(this.#queue.take(Math.min(payload.byteLength, this.#queue.length)) ?? new Uint8Array(0))
+    return this.#salvage(header, tables, payload)
+  }
+
+  #readTrailer(magic: Uint8Array, offset: number): readonly ArchiveRecord[] | 'none' {
+    const bytes = equalBytes(magic, TRAILER_MAGIC) && this.#queue.peek(TRAILER_SIZE)
+    if (!bytes) return 'none'
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+    const crc = this.#checksums.crc32(bytes.subarray(0, TRAILER_SIZE - 4))
+    const isHere = view.getBigUint64(POSITION, true) === BigInt(offset)
+    if (!isHere || view.getUint32(TRAILER_SIZE - 4, true) !== crc) return 'none'
+    this.#found()
+    this.#queue.take(TRAILER_SIZE)
+    this.#isEnd = true
+    this.#entriesLost(Number(view.getBigUint64(ENTRIES, true)) + 1, offset)
+    return []
+  }
+
+  #entriesLost(next: number, offset: number): void {
+    const count = next - this.#nextOrdinal
+    if (count > 0) this.#onLoss(`${count} entries are lost, and their names`, offset)
+    this.#nextOrdinal = next
+  }
+
+  /** Goes on to the next place where something may begin. */
+  #seek(): void {
+    const bytes = Buffer.from(this.#queue.peek(this.#queue.length) ?? [])
+    const first = SEGMENT_MAGIC[0] as number
+    let at = bytes.indexOf(first, 1)
+    while (at !== -1 && at + SEGMENT_MAGIC.byteLength <= bytes.byteLength) {
+      const magic = bytes.subarray(at, at + SEGMENT_MAGIC.byteLength)
+      if (equalBytes(magic, SEGMENT_MAGIC) || equalBytes(magic, TRAILER_MAGIC)) break
+      at = bytes.indexOf(first, at + 1)
+    }
+    this.#passOver(at === -1 ? bytes.byteLength : at)
+  }
+
+  #passOver(count: number): void {
+    this.#lostFrom ??= this.#queue.consumed
+    this.#queue.take(count)
+  }
+
+  #found(): void {
+    if (this.#lostFrom === undefined) return
+    const count = this.#queue.consumed - this.#lostFrom
+    this.#onLoss(`${count} bytes of the archive are damaged`, this.#lostFrom)
+    this.#lostFrom = undefined
+  }
+
+  #salvage(header: SegmentHeader, tables: SegmentTables, payload: Uint8Array): readonly ArchiveRecord[] {
+    const records: ArchiveRecord[] = []
+    this.#offset = header.offset
+    this.#begin(header, tables, records)
+    const rowsAt = header.offset + SEGMENT_HEADER_SIZE + header.openDirectories * 8 + header.namesLength
+    const reader = new ByteReader(tables.rows, rowsAt)
+    const blocks = new SegmentBlocks(header, tables.crcs, payload, this.#blockSize, this.#checksums)
+    try {
+      const names = new OwnerNamesReader(new ByteReader(tables.names, rowsAt - header.namesLength))
+      while (reader.remaining > 0) {
+        const tag = reader.u8()
+        if (tag === ENTRY_TAG)
+          this.#entry(
+            decodeEntryRow(reader, this.#nextOrdinal, at => names.at(at)),
+            records,
+          )
+        else this.#row(decodeExtentRow(reader, tag), blocks, records)
+      }
+    } catch (error) {
+      if (!(error instanceof ReftarError) || error.code === 'LIMIT_EXCEEDED') throw error
+      this.#endFile(records)
+      this.#onLoss(`the rest of a segment is of no use: ${error.message}`, reader.offset)
+    }
+    return records
+  }
+
+  /** Bridges what was lost before a segment. */
+  #begin(header: SegmentHeader, { openDirectories }: SegmentTables, records: ArchiveRecord[]): void {
+    const { firstOrdinal, firstBlock, continuedEntry, continuedSize, offset } = header
+    const lostData = firstBlock * this.#blockSize - this.#space.size
+    if (lostData > 0) this.#space.append(0, lostData, undefined)
+    if (this.#file?.ordinal !== continuedEntry) this.#endFile(records)
+    const lost = firstOrdinal - (continuedEntry >= this.#nextOrdinal ? 1 : 0)
+    this.#entriesLost(lost, offset)
+    this.#nextOrdinal = firstOrdinal
+    this.#openDirectories(openDirectories, records)
+    if (continuedEntry === 0) return
+    // Its name is lost, but what others refer to may be in it.
+    if (!this.#file) this.#openNameless('file', continuedEntry, records)
+    const { size } = this.#file as unknown as OpenFile
+    if (continuedSize > size) this.#lose(continuedSize - size, records)
+  }
+
+  #openDirectories(ordinals: readonly number[], records: ArchiveRecord[]): void {
+    let known = 0
+    while (known < ordinals.length && this.#stack[known]?.ordinal === ordinals[known]) known++
+    this.#stack.length = known
+    for (const ordinal of ordinals.slice(known)) this.#openNameless('directory', ordinal, records)
+  }
+
+  #openNameless(type: 'file' | 'directory', ordinal: number, records: ArchiveRecord[]): void {
+    const name = new TextEncoder().encode(`#${ordinal}`)
+    const parent = this.#stack.at(-1)?.out ?? 0
+    this.#put({ parent, name, type, linked: false, metadata: {} }, records)
+    if (type === 'directory') {
+      this.#stack.push({ ordinal, out: this.#structure.entries })
+      this.#onLoss(
+        'the name of this directory is lost, and its metadata',
+        this.#offset,
+        this.#structure.path(),
+      )
+    } else {
+      this.#file = { ordinal, size: 0, isLost: true }
+    }
+  }
+
+  #put(entry: Omit<Entry, 'kind' | 'ordinal'>, records: ArchiveRecord[]): number {
+    const ordinal = this.#structure.entries + 1
+    const record: Entry = { kind: 'entry', ordinal, ...entry }
+    this.#structure.entry(record)
+    records.push(record)
+    return ordinal
+  }
+
+  #entry(entry: Entry, records: ArchiveRecord[]): void {
+    this.#endFile(records)
+    const { ordinal, type, name, linked } = entry
+    this.#nextOrdinal = ordinal + 1
+    while (this.#stack.length > 0 && this.#stack.at(-1)?.ordinal !== entry.parent) this.#stack.pop()
+    const parent = this.#stack.at(-1)?.out ?? 0
+    const metadata = this.#translated(entry)
+    if (!metadata) return
+    const out = this.#put({ parent, name, type, linked, metadata }, records)
+    if (linked) this.#linked.set(ordinal, out)
+    if (type === 'directory') this.#stack.push({ ordinal, out })
+    if (type === 'file') this.#file = { ordinal, size: 0, isLost: false }
+  }
+
+  /** The metadata of an entry, with the ordinal that goes with the records; undefined for a link to what is lost. */
+  #translated({ metadata, name }: Entry): Metadata | undefined {
+    const { linkTo } = metadata
+    if (linkTo === undefined) return metadata
+    const out = this.#linked.get(linkTo)
+    if (out !== undefined) return { ...metadata, linkTo: out }
+    this.#onLoss('a hard link to an entry that is lost', this.#offset, this.#structure.path(name))
+    return undefined
+  }
+
+  #row(row: ReturnType<typeof decodeExtentRow>, blocks: SegmentBlocks, records: ArchiveRecord[]): void {
+    if (row.kind === 'end') {
+      this.#endFile(records, row.state)
+      return
+    }
+    const file = this.#file
+    if (!file) throw new ReftarError('BAD_STRUCTURE', `${row.kind} outside of a file`)
+    if (row.kind === 'dataRow') {
+      const inBlock = file.size % this.#blockSize
+      let at = inBlock
+      for (const part of blocks.salvage(row, inBlock)) {
+        const length = typeof part === 'number' ? part : part.bytes.byteLength
+        this.#space.append(at % this.#blockSize, length, typeof part === 'number' ? undefined : this.#address)
+        at += length
+        if (typeof part === 'number') this.#lose(length, records)
+        else this.#data(part, records)
+      }
+    } else if (row.kind === 'reference') {
+      this.#reference(row, records)
+    } else {
+      this.#extent(row, records)
+    }
+  }
+
+  #data(data: Extract<ArchiveRecord, { kind: 'data' }>, records: ArchiveRecord[]): void {
+    const length = data.bytes.byteLength
+    this.#structure.extent({ kind: 'dataRow', length, mayBeShared: data.mayBeShared })
+    this.#address += length
+    this.#grow(length)
+    records.push(data)
+  }
+
+  #reference(row: Extract<ExtentRow, { kind: 'reference' }>, records: ArchiveRecord[]): void {
+    for (const { place, skip, length } of this.#space.resolve(row.address, row.length)) {
+      if (place === undefined) this.#lose(length, records)
+      else this.#extent({ ...row, address: place + skip, length }, records)
+    }
+  }
+
+  #extent(extent: Exclude<ExtentRow, { kind: 'dataRow' }>, records: ArchiveRecord[]): void {
+    this.#structure.extent(extent)
+    this.#grow(extent.length)
+    records.push(extent)
+  }
+
+  #lose(length: number, records: ArchiveRecord[]): void {
+    if (this.#file) this.#file.isLost = true
+    this.#extent({ kind: 'missing', length, errno: EIO }, records)
+  }
+
+  #grow(length: number): void {
+    if (this.#file) this.#file.size += length
+  }
+
+  /** @param state - as the archive has it; without one, the rest of the file is lost */
+  #endFile(records: ArchiveRecord[], state?: EndState): void {
+    const file = this.#file
+    if (!file) return
+    this.#file = undefined
+    this.#structure.end()
+    records.push({ kind: 'end', state: file.isLost ? 'lost' : (state ?? 'lost') })
+  }
+}
+
+/** What a segment header says of its own place; {@link decodeSegmentHeader} then finds it so. */
+function statedPosition(header: Uint8Array): SegmentPosition {
+  const reader = new ByteReader(header, 0)
+  reader.position = POSITION
+  return {
+    offset: reader.u64(),
+    sequence: reader.u64(),
+    firstOrdinal: reader.u64(),
+    firstBlock: reader.u64(),
+    continuedEntry: reader.u64(),
+    continuedSize: reader.u64(),
+  }
+}
+
+function asNone(error: unknown): 'none' {
+  if (error instanceof ReftarError) return 'none'
+  throw error
+}
