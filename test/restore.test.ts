@@ -15,17 +15,18 @@ import { type FilesystemName, testDirectory } from './support/filesystems.js'
 import {
   archive,
   decoded,
+  descriptorsAfter,
   failure,
   KIB,
   MIB,
   moduleCommand,
   noise,
-  openDescriptors,
   overwrite,
   problems,
   reflink,
   restore,
   run,
+  settledDescriptors,
   sourceAndTarget,
 } from './support/trees.js'
 
@@ -111,12 +112,12 @@ for (const [name, reason] of [
       const why = reflink === 'never' ? 'not asked for' : reason
       t.same(summary.target.copyReasons, { [why]: shared })
     }
-    const descriptors = openDescriptors()
+    const descriptors = await settledDescriptors()
     const before = fs.readdirSync(target)
     const error = await failure(restore(bytes, target, { reflink: 'always' }))
     t.equal(error.code, 'CLONE_REFUSED')
     t.same(fs.readdirSync(target), before)
-    t.equal(openDescriptors(), descriptors)
+    t.equal(await descriptorsAfter(descriptors), descriptors)
   })
 }
 
@@ -385,7 +386,7 @@ t.test('records that no parser has checked', async t => {
     ['DANGLING_REFERENCE', file('a', data(noise(9)), reference(0, 10, 'shared'))],
     ['BAD_STRUCTURE', [entry('a', 'fifo', {}, { parent: 999_999 })]],
   ]
-  const descriptors = openDescriptors()
+  const descriptors = await settledDescriptors()
   for (const [code, records] of cases) {
     t.equal((await failure(write(target, records))).code, code)
     t.same(fs.readdirSync(target), [])
@@ -403,7 +404,7 @@ t.test('records that no parser has checked', async t => {
       t.same(fs.readdirSync(target), [])
     }
   }
-  t.equal(openDescriptors(), descriptors)
+  t.equal(await descriptorsAfter(descriptors), descriptors)
 })
 
 const tracing = {
@@ -491,9 +492,9 @@ t.test('one archive, everywhere', async t => {
   for (const name of everywhere) {
     const target = testDirectory(t, name)
     if (target === undefined) return
-    const descriptors = openDescriptors()
+    const descriptors = await settledDescriptors()
     await restore(bytes, target)
-    t.equal(openDescriptors(), descriptors)
+    t.equal(await descriptorsAfter(descriptors), descriptors)
     t.same(compareTrees(source, target), [], name)
   }
 })

@@ -10,15 +10,16 @@ import { type Ended, reftar, unprivileged } from './cli/run.js'
 import { cloneRange, fiemap, regularFiles, sharedBytes, storage } from './support/fiemap.js'
 import { type FilesystemName, testDirectory } from './support/filesystems.js'
 import {
+  descriptorsAfter,
   failure,
   KIB,
   MIB,
   noise,
   notes,
-  openDescriptors,
   overwrite,
   problems,
   reflink,
+  settledDescriptors,
   sparse,
   text,
 } from './support/trees.js'
@@ -390,7 +391,7 @@ t.test('what is no file', async t => {
   fs.symlinkSync('real', join(directory, 'link'))
   fs.symlinkSync('real/a', join(directory, 'link-to-file'))
   execFileSync('mkfifo', [join(directory, 'fifo')])
-  const before = openDescriptors()
+  const before = await settledDescriptors()
   const found = await report(t, directory)
   t.same(
     found.files.map(({ path }) => text8(path)),
@@ -404,7 +405,7 @@ t.test('what is no file', async t => {
   t.equal(named.summary.problems, 2)
   t.equal(named.summary.files, 2, 'one that was asked for twice')
   t.equal((await report(t, directory, ['link/a'])).summary.files, 1, 'on the way, links are followed')
-  t.equal(openDescriptors(), before)
+  t.equal(await descriptorsAfter(before), before)
 })
 
 t.test('absolute paths stay absolute', async t => {
@@ -435,13 +436,13 @@ t.test('misuse and abort', async t => {
   }
   t.match(await failure(sharing(['none'], { directory })), { code: 'SYSTEM_CALL', syscall: 'statx' })
   t.match(await failure(sharing(['.'], { directory: join(directory, 'none') })), { code: 'SYSTEM_CALL' })
-  const before = openDescriptors()
+  const before = await settledDescriptors()
   for (const content of [false, true]) {
     const controller = new AbortController()
     controller.abort(new Error('enough'))
     await t.rejects(sharing(['.'], { directory, content, signal: controller.signal }), { message: 'enough' })
   }
-  t.equal(openDescriptors(), before)
+  t.equal(await descriptorsAfter(before), before)
 })
 
 t.test('what may not be read', async t => {
@@ -610,13 +611,13 @@ t.test('aborted while it reads', async t => {
   const directory = testDirectory(t, 'xfs')
   if (directory === undefined) return
   for (let i = 0; i < 64; i++) fs.writeFileSync(join(directory, `${i}`), noise(MIB, i))
-  const before = openDescriptors()
+  const before = await settledDescriptors()
   const controller = new AbortController()
   setTimeout(() => controller.abort(new Error('enough')), 20)
   await t.rejects(sharing(['.'], { directory, content: true, signal: controller.signal }), {
     message: 'enough',
   })
-  t.equal(openDescriptors(), before)
+  t.equal(await descriptorsAfter(before), before)
 })
 
 t.test('a slash in front says which directory a path is below', async t => {

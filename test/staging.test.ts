@@ -12,6 +12,7 @@ import {
   archive,
   BECOME_NOBODY,
   decoded,
+  descriptorsAfter,
   ended,
   failure,
   KIB,
@@ -20,12 +21,12 @@ import {
   namesBelow,
   noise,
   notes,
-  openDescriptors,
   overwrite,
   problems,
   reflink,
   restore,
   run,
+  settledDescriptors,
   sourceAndTarget,
 } from './support/trees.js'
 
@@ -93,7 +94,7 @@ for (const name of ['btrfs', 'xfs', 'ext4'] as const) {
     const records = await decoded(bytes)
     const before = picture(target)
     await write([], target)
-    const descriptors = openDescriptors()
+    const descriptors = await settledDescriptors()
     t.ok(records.length > 30)
     for (let count = 0; count <= records.length; count++) {
       // By an error of the source, and by a destroy from outside.
@@ -115,7 +116,7 @@ for (const name of ['btrfs', 'xfs', 'ext4'] as const) {
       if (picture(target) !== before) t.fail(`after ${count} records: ${namesBelow(target)}`)
     }
     t.equal(picture(target), before)
-    t.equal(openDescriptors(), descriptors)
+    t.equal(await descriptorsAfter(descriptors), descriptors)
     await restore(bytes, target)
     fs.rmSync(join(target, 'merged/stranger'))
     t.same(
@@ -127,7 +128,7 @@ for (const name of ['btrfs', 'xfs', 'ext4'] as const) {
       namesBelow(target).filter(path => path.includes('.reftar-')),
       [],
     )
-    t.equal(openDescriptors(), descriptors)
+    t.equal(await descriptorsAfter(descriptors), descriptors)
   })
 }
 
@@ -297,12 +298,12 @@ t.test('a target that cannot be one', async t => {
   if (directory === undefined) return
   fs.writeFileSync(join(directory, 'f'), 'f')
   const { bytes } = await archive(['f'], { directory })
-  const before = openDescriptors()
+  const before = await settledDescriptors()
   for (const target of ['missing', 'f']) {
     const error = await failure(restore(bytes, join(directory, target)))
     t.equal(error.code, 'SYSTEM_CALL')
   }
-  t.equal(openDescriptors(), before)
+  t.equal(await descriptorsAfter(before), before)
   t.equal((await failure(() => extract(directory, { reflink: 'maybe' as 'auto' }))).code, 'INVALID_ARGUMENT')
 })
 
@@ -387,17 +388,17 @@ t.test('many files at once, then a failure', async t => {
     fs.copyFileSync(join(source, 'a'), join(source, `b${i}`), fs.constants.COPYFILE_FICLONE)
   const { bytes } = await archive(['.'], { directory: source })
   const records = await decoded(bytes)
-  const descriptors = openDescriptors()
+  const descriptors = await settledDescriptors()
   for (const to of [target, other]) {
     const before = fs.readdirSync(to)
     // The last reference reaches past what there is.
     const bad = records.map((record, i) => (i === records.length - 2 ? { ...record, address: 4096 } : record))
     t.equal((await failure(write(bad as ArchiveRecord[], to))).code, 'DANGLING_REFERENCE')
     t.same(fs.readdirSync(to), before)
-    t.equal(openDescriptors(), descriptors)
+    t.equal(await descriptorsAfter(descriptors), descriptors)
   }
   // Refused in the middle of the queue, with many targets that wait.
   t.equal((await failure(restore(bytes, other, { reflink: 'always' }))).code, 'CLONE_REFUSED')
   t.same(fs.readdirSync(other), [])
-  t.equal(openDescriptors(), descriptors)
+  t.equal(await descriptorsAfter(descriptors), descriptors)
 })

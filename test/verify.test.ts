@@ -11,16 +11,17 @@ import { reftar } from './cli/run.js'
 import { type FilesystemName, testDirectory } from './support/filesystems.js'
 import {
   archive,
+  descriptorsAfter,
   failure,
   KIB,
   MIB,
   namesBelow,
   noise,
-  openDescriptors,
   overwrite,
   reflink,
   restore,
   run,
+  settledDescriptors,
   sourceAndTarget,
   sparse,
 } from './support/trees.js'
@@ -256,13 +257,13 @@ t.test('a stream that dies, or is aborted, leaves no descriptor', async t => {
   if (directory === undefined) return
   const { target, bytes } = await scene(directory)
   await verified(bytes, target)
-  const before = openDescriptors()
+  const before = await settledDescriptors()
   const dying = new Readable({ read: () => undefined })
   dying.push(bytes.subarray(0, bytes.byteLength / 2))
   setImmediate(() => dying.destroy(new Error('gone')))
   await t.rejects(run(dying, verify({ against: target })), { message: 'gone' })
   await t.rejects(run(Readable.from([bytes]), verify({ against: target, signal: AbortSignal.abort() })))
-  t.equal(openDescriptors(), before)
+  t.equal(await descriptorsAfter(before), before)
 })
 
 t.test('the command', async t => {

@@ -21,7 +21,7 @@ import {
   treeSource,
 } from '../../src/index.js'
 import { data, fileEntry } from '../support/records.js'
-import { KIB, MIB, noise, openDescriptors } from '../support/trees.js'
+import { descriptorsAfter, KIB, MIB, noise, settledDescriptors } from '../support/trees.js'
 
 const WATCHDOG = { timeout: 60_000 }
 
@@ -95,9 +95,14 @@ function closed(stream: unknown): Promise<void> {
   })
 }
 
-function checkNothingLeft(t: Test, { target }: Scene, { signal }: Signalled, descriptors: number): void {
+async function checkNothingLeft(
+  t: Test,
+  { target }: Scene,
+  { signal }: Signalled,
+  descriptors: number,
+): Promise<void> {
   t.same(fs.readdirSync(target), [], 'nothing below the target')
-  t.equal(openDescriptors(), descriptors, 'no descriptor is left')
+  t.equal(await descriptorsAfter(descriptors), descriptors, 'no descriptor is left')
   if (signal) t.equal(getEventListeners(signal, 'abort').length, 0, 'nobody listens to the signal any more')
   t.same(crashes.splice(0), [], 'nothing that the process would die of')
 }
@@ -106,7 +111,7 @@ for (const [name, make] of Object.entries(PIPELINES)) {
   for (const whose of ['the stage', 'the pipeline']) {
     t.test(`${name}: a timer aborts by the signal of ${whose}`, WATCHDOG, async t => {
       const place = scene(t)
-      const descriptors = openDescriptors()
+      const descriptors = await settledDescriptors()
       const controller = new AbortController()
       const { signal } = controller
       const streams = make(place, whose === 'the stage' ? { signal } : {}) as [Readable, Writable]
@@ -128,26 +133,26 @@ for (const [name, make] of Object.entries(PIPELINES)) {
       t.ok(told - fired < 250, `and was heard ${Math.round(told - fired)} ms later`)
       if (whose === 'the stage') t.equal(error, signal.reason, 'the reason is told')
       else t.match(error, { name: 'AbortError', code: 'ABORT_ERR' })
-      checkNothingLeft(t, place, { signal }, descriptors)
+      await checkNothingLeft(t, place, { signal }, descriptors)
     })
   }
 
   t.test(`${name}: a signal that is aborted before the start`, WATCHDOG, async t => {
     const place = scene(t)
-    const descriptors = openDescriptors()
+    const descriptors = await settledDescriptors()
     const reason = new Error('not today')
     const signal = AbortSignal.abort(reason)
     const streams = make(place, { signal }) as [Readable, Writable]
     const closes = Promise.all(streams.map(closed))
     await t.rejects(pipeline(streams), reason)
     await closes
-    checkNothingLeft(t, place, { signal }, descriptors)
+    await checkNothingLeft(t, place, { signal }, descriptors)
   })
 }
 
 t.test('a signal that comes after the end does nothing', WATCHDOG, async t => {
   const { target } = scene(t)
-  const descriptors = openDescriptors()
+  const descriptors = await settledDescriptors()
   const controller = new AbortController()
   const { signal } = controller
   const from = create(['.'], { directory: source, signal })
@@ -166,12 +171,12 @@ t.test('a signal that comes after the end does nothing', WATCHDOG, async t => {
   t.equal(summaries(), before)
   t.equal(to.summary.target.files, 24)
   t.equal(fs.readdirSync(target).length, 24)
-  t.equal(openDescriptors(), descriptors)
+  t.equal(await descriptorsAfter(descriptors), descriptors)
   t.same(crashes, [])
 })
 
 t.test('for await hears of a signal', WATCHDOG, async t => {
-  const descriptors = openDescriptors()
+  const descriptors = await settledDescriptors()
   for (const early of [true, false]) {
     const controller = new AbortController()
     const { signal } = controller
@@ -186,12 +191,12 @@ t.test('for await hears of a signal', WATCHDOG, async t => {
     t.equal(count, early ? 0 : 2)
     t.equal(getEventListeners(signal, 'abort').length, 0)
   }
-  t.equal(openDescriptors(), descriptors)
+  t.equal(await descriptorsAfter(descriptors), descriptors)
 })
 
 t.test('one signal ends all streams that have it', WATCHDOG, async t => {
   const place = scene(t)
-  const descriptors = openDescriptors()
+  const descriptors = await settledDescriptors()
   const controller = new AbortController()
   const { signal } = controller
   const works = Object.values(PIPELINES).map(async make => {
@@ -208,5 +213,5 @@ t.test('one signal ends all streams that have it', WATCHDOG, async t => {
     errors,
     errors.map(() => 'a reason need not be an error'),
   )
-  checkNothingLeft(t, place, { signal }, descriptors)
+  await checkNothingLeft(t, place, { signal }, descriptors)
 })

@@ -14,7 +14,7 @@ import { extentDecoder } from '../../src/stream/extent-decoder.js'
 import { extentEncoder } from '../../src/stream/extent-encoder.js'
 import { reflinkWriter } from '../../src/stream/reflink-writer.js'
 import { treeSource } from '../../src/stream/tree-source.js'
-import { archive, MIB, noise, openDescriptors, run } from '../support/trees.js'
+import { archive, descriptorsAfter, MIB, noise, run, settledDescriptors } from '../support/trees.js'
 
 const WATCHDOG = { timeout: 20_000 }
 
@@ -122,9 +122,9 @@ function clear({ target }: Scene): void {
   }
 }
 
-function checkNothingLeft(t: Test, { target }: Scene, before: number, what: string): void {
+async function checkNothingLeft(t: Test, { target }: Scene, before: number, what: string): Promise<void> {
   t.same(fs.readdirSync(target), ['here'], `${what}: nothing below the target`)
-  t.equal(openDescriptors(), before, `${what}: no descriptor is left`)
+  t.equal(await descriptorsAfter(before), before, `${what}: no descriptor is left`)
   t.same(crashes.splice(0), [], `${what}: nothing that the process would die of`)
 }
 
@@ -132,9 +132,9 @@ for (const [name, make] of Object.entries(PIPELINES)) {
   t.test(`${name}: whichever stream of a pipeline is destroyed, nothing is left`, WATCHDOG, async t => {
     const stage = await scene(t)
     await run(Readable.from(['warm']), fs.createWriteStream(stage.output))
-    const before = openDescriptors()
+    const before = await settledDescriptors()
     const count = await destroyUnused(make(stage))
-    checkNothingLeft(t, stage, before, 'destroyed unused')
+    await checkNothingLeft(t, stage, before, 'destroyed unused')
     for (let victim = 0; victim < count; victim++) {
       for (const moment of MOMENTS) {
         for (const error of [undefined, new Error('killed')]) {
@@ -159,7 +159,7 @@ for (const [name, make] of Object.entries(PIPELINES)) {
             continue
           }
           if (error) t.equal(result, error, `${what}: the error is told`)
-          checkNothingLeft(t, stage, before, what)
+          await checkNothingLeft(t, stage, before, what)
         }
       }
     }
@@ -167,7 +167,7 @@ for (const [name, make] of Object.entries(PIPELINES)) {
 
   t.test(`${name}: under plain pipe(), the death of a source reaches the end`, WATCHDOG, async t => {
     const stage = await scene(t)
-    const before = openDescriptors()
+    const before = await settledDescriptors()
     const count = await destroyUnused(make(stage))
     for (let victim = 0; victim < count - 1; victim++) {
       for (const moment of MOMENTS) {
@@ -209,7 +209,7 @@ for (const [name, make] of Object.entries(PIPELINES)) {
             else if (told) t.match(told, { code: /^(ERR_STREAM_)?PREMATURE_CLOSE$/ }, `${what}: it says so`)
           }
           if (finished) clear(stage)
-          checkNothingLeft(t, stage, before, what)
+          await checkNothingLeft(t, stage, before, what)
         }
       }
     }
@@ -224,7 +224,7 @@ t.test(
     const bytes = fs.readFileSync(stage.file)
     let whole = 0
     let none = 0
-    const before = openDescriptors()
+    const before = await settledDescriptors()
     for (let turns = 0; turns < 40; turns++) {
       const sink = extract(stage.target)
       const close = closed(sink as unknown as Stream)
@@ -247,7 +247,7 @@ t.test(
       t.equal(failed, names.length === 1, `after ${turns} turns: an error if nothing is there, and only then`)
       clear(stage)
     }
-    t.equal(openDescriptors(), before, 'no descriptor is left')
+    t.equal(await descriptorsAfter(before), before, 'no descriptor is left')
     t.ok(none > 0, 'some were too early')
     t.comment(`${none} nothing, ${whole} all`)
   },
@@ -255,7 +255,7 @@ t.test(
 
 t.test('a throw inside onEvent ends the stream with it', WATCHDOG, async t => {
   const stage = await scene(t)
-  const before = openDescriptors()
+  const before = await settledDescriptors()
   const error = new Error('from onEvent')
   const onEvent = () => {
     throw error
@@ -276,13 +276,13 @@ t.test('a throw inside onEvent ends the stream with it', WATCHDOG, async t => {
     const closes = Promise.all(streams.map(stream => closed(stream as unknown as Stream)))
     await t.rejects(run(...streams), error, name)
     await closes
-    checkNothingLeft(t, stage, before, name)
+    await checkNothingLeft(t, stage, before, name)
   }
 })
 
 t.test('a throw inside the items or the body of entrySource ends the stream with it', WATCHDOG, async t => {
   const stage = await scene(t)
-  const before = openDescriptors()
+  const before = await settledDescriptors()
   const error = new Error('from a generator')
   let returned = 0
   async function* failingItems(): AsyncGenerator<NewItem> {
@@ -318,7 +318,7 @@ t.test('a throw inside the items or the body of entrySource ends the stream with
     const closes = Promise.all([source, sink].map(stream => closed(stream as unknown as Stream)))
     await t.rejects(run(source, blockSplitter(), sink), error, name)
     await closes
-    checkNothingLeft(t, stage, before, name)
+    await checkNothingLeft(t, stage, before, name)
   }
   t.equal(returned, 1, 'the items are told that nobody wants more of them')
 })
@@ -349,14 +349,14 @@ t.test('a body that is refused is destroyed', WATCHDOG, async t => {
 
 t.test('leaving a for await loop ends the pipeline that feeds it', WATCHDOG, async t => {
   const stage = await scene(t)
-  const before = openDescriptors()
+  const before = await settledDescriptors()
   const input = fs.createReadStream(stage.file)
   const entries = list()
   const feeding = run(input, entries)
   for await (const _ of entries) break
   await t.rejects(feeding)
   await setTimeout(5)
-  t.equal(openDescriptors(), before)
+  t.equal(await descriptorsAfter(before), before)
 })
 
 t.test('a source that is taken off with unpipe() may die', WATCHDOG, async t => {

@@ -29,7 +29,15 @@ import {
 } from '../../src/index.js'
 import { compareTrees } from '../support/compare-trees.js'
 import { pieces } from '../support/records.js'
-import { archive, KIB, MIB, namesBelow, noise, openDescriptors } from '../support/trees.js'
+import {
+  archive,
+  descriptorsAfter,
+  KIB,
+  MIB,
+  namesBelow,
+  noise,
+  settledDescriptors,
+} from '../support/trees.js'
 
 process.umask(0o022)
 
@@ -63,7 +71,7 @@ t.test('for await takes all, and knows what it gets', WATCHDOG, async t => {
 })
 
 t.test('for await that ends in the middle closes all that is open', WATCHDOG, async t => {
-  const before = openDescriptors()
+  const before = await settledDescriptors()
   const streams: Record<string, () => AsyncIterable<unknown>> = {
     create: () => create(['.'], { directory: source }),
     treeSource: tree,
@@ -81,7 +89,7 @@ t.test('for await that ends in the middle closes all that is open', WATCHDOG, as
       await close
       await setTimeout(5)
       t.equal(left, 0)
-      t.equal(openDescriptors(), before, `${name}, after ${count}`)
+      t.equal(await descriptorsAfter(before), before, `${name}, after ${count}`)
       t.same(crashes.splice(0), [], 'nothing that the process would die of')
     }
   }
@@ -250,7 +258,7 @@ t.test('onEvent tells each entry once, with its size', WATCHDOG, async t => {
 
 t.test('under plain pipe() a destination tells its error, and its source does not', WATCHDOG, async t => {
   type Ends = [from: NodeJS.ReadableStream & { destroy(): unknown }, to: NodeJS.WritableStream]
-  const before = openDescriptors()
+  const before = await settledDescriptors()
   const cases: Record<string, () => Ends> = {
     'a file that cannot be': () => [create(['.'], { directory: source }), fs.createWriteStream(MISSING)],
     'a target that cannot be': () => [tree(), reflinkWriter(MISSING)],
@@ -270,7 +278,7 @@ t.test('under plain pipe() a destination tells its error, and its source does no
     await setTimeout(5)
     t.equal(told.length, 1, name)
     t.same(crashes.splice(0), [], `${name}: nothing that the process would die of`)
-    t.equal(openDescriptors(), before, `${name}: no descriptor is left`)
+    t.equal(await descriptorsAfter(before), before, `${name}: no descriptor is left`)
   }
 })
 

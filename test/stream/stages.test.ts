@@ -103,7 +103,7 @@ t.test('extentEncoder and extentDecoder are each other backwards, whatever the s
     const decoder = extentDecoder()
     const decoded = await through(pieces(archive, size), decoder)
     t.ok(isDeepStrictEqual(joined(decoded), joined(records)), `${size} at a time`)
-    t.same(decoder.summary, encoder.summary)
+    t.same(decoder.summary, { ...encoder.summary, losses: 0 })
   }
 })
 

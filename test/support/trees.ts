@@ -5,6 +5,7 @@ import * as fs from 'node:fs'
 import { join } from 'node:path'
 import { Readable, type Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
+import { setTimeout } from 'node:timers/promises'
 import type { Test } from 'tap'
 import { type CreateOptions, type CreateSummary, create } from '../../src/create.js'
 import { ReftarError } from '../../src/errors.js'
@@ -189,6 +190,24 @@ export function namesBelow(directory: string): string[] {
 /** How many descriptors this process has open. */
 export function openDescriptors(): number {
   return fs.readdirSync('/proc/self/fd').length
+}
+
+/** The same once nothing opens or closes any more: a thread lets go of its own a little after its end is told. */
+export async function settledDescriptors(): Promise<number> {
+  let count = openDescriptors()
+  for (let same = 0; same < 5; same++) {
+    await setTimeout(4)
+    const now = openDescriptors()
+    if (now !== count) same = -1
+    count = now
+  }
+  return count
+}
+
+/** How many are open: as many as are expected, if that comes true within a second. */
+export async function descriptorsAfter(expected: number): Promise<number> {
+  for (let i = 0; i < 250 && openDescriptors() !== expected; i++) await setTimeout(4)
+  return openDescriptors()
 }
 
 export interface Replayed {
