@@ -2,7 +2,7 @@ import { setImmediate } from 'node:timers/promises'
 import { ReftarError, withPath } from '../errors.js'
 import type { Origin } from '../record.js'
 import { openat } from '../sys/directory.js'
-import { close, dataSync, OPEN_FILE, syncFilesystem } from '../sys/file.js'
+import { close, closingOnError, dataSync, OPEN_FILE, syncFilesystem } from '../sys/file.js'
 import { type Inode, isSameFile, statFd } from '../sys/status.js'
 import type { CloneLadder } from './clone-ladder.js'
 import { type Directory, type DirectoryTree, pathOf } from './directory-tree.js'
@@ -159,7 +159,7 @@ export class CloneQueue {
     const known = this.#sources.get(file)
     if (known !== undefined) return known
     const fd = openat(this.#tree.fd(file.directory), file.name, OPEN_FILE)
-    if (!isSameFile(statFd(fd), file.inode)) {
+    if (!isSameFile(closingOnError(fd, statFd), file.inode)) {
       close(fd)
       const path = pathOf(file.directory, file.name)
       throw new ReftarError('TARGET_CHANGED', 'a restored file was replaced', { path })

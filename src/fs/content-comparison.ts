@@ -1,7 +1,16 @@
 import { DataSpace } from '../format/data-space.js'
 import type { Data, Reference } from '../record.js'
 import { openat } from '../sys/directory.js'
-import { close, OPEN_FILE, readAt, readAtAsync, SMALL_READ, seekData, seekHole } from '../sys/file.js'
+import {
+  close,
+  closingOnError,
+  OPEN_FILE,
+  readAt,
+  readAtAsync,
+  SMALL_READ,
+  seekData,
+  seekHole,
+} from '../sys/file.js'
 import { isSameFile, type Status, statFd } from '../sys/status.js'
 import type { Directory, DirectoryTree } from './directory-tree.js'
 import { keptSharing } from './kept-sharing.js'
@@ -151,7 +160,7 @@ export class ContentComparison {
   /** Undefined when it is not the file that was compared. */
   #reopen({ directory, name, status }: ComparedFile): number | undefined {
     const fd = openat(this.#tree.fd(directory), name, OPEN_FILE)
-    if (isSameFile(statFd(fd), status)) return fd
+    if (isSameFile(closingOnError(fd, statFd), status)) return fd
     close(fd)
     return undefined
   }

@@ -2,7 +2,7 @@ import { constants } from 'node:fs'
 import { type ErrorCode, ReftarError } from '../errors.js'
 import { joinPath } from '../format/path.js'
 import { AT_FDCWD, openat } from '../sys/directory.js'
-import { close } from '../sys/file.js'
+import { close, closingOnError } from '../sys/file.js'
 import { type Inode, inodeOf, isSameFile, statFd } from '../sys/status.js'
 
 const OPEN = constants.O_RDONLY | constants.O_DIRECTORY
@@ -39,8 +39,8 @@ export class DirectoryTree {
   /** Opens where everything starts; it stays open. Symbolic links on the way are followed. @throws SYSTEM_CALL */
   root(path: Uint8Array): Directory {
     const fd = openat(AT_FDCWD, path, OPEN)
+    const directory = { parent: undefined, name: path, inode: inodeOfOpen(fd), follow: true }
     this.#roots++
-    const directory = { parent: undefined, name: path, inode: inodeOf(statFd(fd)), follow: true }
     this.#open.set(directory, fd)
     return directory
   }
@@ -48,7 +48,7 @@ export class DirectoryTree {
   /** @throws SYSTEM_CALL */
   child(parent: Directory, name: Uint8Array, follow = false): Directory {
     const fd = openat(this.fd(parent), name, follow ? OPEN : OPEN_NOFOLLOW)
-    const directory = { parent, name, inode: inodeOf(statFd(fd)), follow }
+    const directory = { parent, name, inode: inodeOfOpen(fd), follow }
     this.#keep(directory, fd)
     return directory
   }
@@ -122,7 +122,7 @@ export class DirectoryTree {
   }
 
   #prove(directory: Directory, fd: number): void {
-    if (isSameFile(statFd(fd), directory.inode)) return
+    if (isSameFile(inodeOfOpen(fd), directory.inode)) return
     close(fd)
     throw new ReftarError(this.#changed, 'the directory is not the one that it was', {
       path: pathOf(directory),
@@ -139,6 +139,11 @@ export class DirectoryTree {
       return
     }
   }
+}
+
+/** Of a descriptor that was opened just now: without an answer, nobody else would close it. @throws SYSTEM_CALL */
+function inodeOfOpen(fd: number): Inode {
+  return inodeOf(closingOnError(fd, statFd))
 }
 
 /** From the root, without it; raw bytes. */

@@ -6,6 +6,7 @@ import { openat } from '../sys/directory.js'
 import { EOPNOTSUPP } from '../sys/errno.js'
 import {
   close,
+  closingOnError,
   preallocate,
   punchHole,
   startWriteback,
@@ -92,7 +93,7 @@ export class FileWriter {
     const { name, metadata } = entry
     const mode = ((metadata.mode ?? DEFAULT_FILE_MODE) & PERMISSIONS) | OWNER_CAN_READ
     const fd = openat(this.#tree.fd(directory), name, CREATE, this.#metadata.modeOf(mode))
-    const status = statFd(fd)
+    const status = closingOnError(fd, statFd)
     const file = { directory, name, inode: inodeOf(status), written: 0 }
     this.#file = { fd, file, entry, status, path, waiting: 0, ended: undefined, size: 0, hasData: false }
     this.#metadata.begin(fd, metadata)

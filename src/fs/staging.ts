@@ -260,9 +260,14 @@ export class Staging {
     this.#reportLeftovers(readDirectory(fd), directory)
     const name = new TextEncoder().encode(`${PREFIX}${process.pid}-${startTime('self')}-${++counter}`)
     mkdirat(fd, name, PRIVATE)
-    const staging = this.tree.child(directory, name)
-    this.#directories.set(directory, staging)
-    return staging
+    try {
+      const staging = this.tree.child(directory, name)
+      this.#directories.set(directory, staging)
+      return staging
+    } catch (error) {
+      unlinkat(this.tree.fd(directory), name, AT_REMOVEDIR)
+      throw error
+    }
   }
 
   #reportLeftovers(names: readonly Uint8Array[], directory: Directory): void {

@@ -285,9 +285,19 @@ export class TreeWriter {
     }
   }
 
-  #finishLate({ directory, name, inode, path, work }: LateWork): void {
+  /** What goes wrong from here on is told: everything has its name already. */
+  #finishLate(late: LateWork): void {
+    if (this.#staging.isDropped(late.directory, late.name)) return
+    try {
+      this.#tryFinishLate(late)
+    } catch (error) {
+      if (!(error instanceof ReftarError)) throw error
+      this.#request.onProblem(error.code, late.path, `is not finished: ${error.message}`)
+    }
+  }
+
+  #tryFinishLate({ directory, name, inode, path, work }: LateWork): void {
     const { tree } = this.#staging
-    if (this.#staging.isDropped(directory, name)) return
     const isDirectory = isSameFile(directory.inode, inode)
     const fd = isDirectory
       ? tree.fd(directory)

@@ -141,6 +141,16 @@ export function close(fd: number): void {
   call(() => fs.closeSync(fd))
 }
 
+/** Does something with a descriptor that was opened just now, and closes it if that fails. @throws what `use` throws */
+export function closingOnError<T>(fd: number, use: (fd: number) => T): T {
+  try {
+    return use(fd)
+  } catch (error) {
+    close(fd)
+    throw error
+  }
+}
+
 /** fchmod(2): permission bits with setuid, setgid and sticky. @throws SYSTEM_CALL */
 export function changeMode(fd: number, mode: number): void {
   call(() => fs.fchmodSync(fd, mode))
