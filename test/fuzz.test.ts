@@ -1,0 +1,21 @@
+// Archives that nobody made: read wrongly, refused or read rightly, by all alike.
+import t from 'tap'
+import { fuzz } from './fuzz/fuzz.js'
+import { testDirectory } from './support/filesystems.js'
+
+/** Milliseconds; `npm run fuzz` takes its time. */
+const TIME = 30_000
+
+t.setTimeout(120_000)
+
+t.test('list, verify, extract and salvage agree on any input, and harm nothing', async t => {
+  const directory = testDirectory(t, 'tmpfs')
+  if (directory === undefined) return
+  const seed = Math.floor(Date.now() / 1000)
+  const { inputs, failures } = await fuzz(directory, seed, TIME)
+  t.ok(inputs > 100, `${inputs} inputs from seed ${seed}`)
+  t.same(
+    failures.map(({ seed, what }) => `seed ${seed}: ${what}`),
+    [],
+  )
+})
