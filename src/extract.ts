@@ -1,7 +1,7 @@
 import type { Path } from './event.js'
 import type { Limits } from './format/limits.js'
-import { type DecodeSummary, extentDecoder } from './stream/extent-decoder.js'
-import { reflinkWriter, type WriteOptions, type WriteSummary } from './stream/reflink-writer.js'
+import { type DecodeSummary, extentDecoder, lastingDecoder } from './stream/extent-decoder.js'
+import { recordSink, type WriteOptions, type WriteSummary } from './stream/reflink-writer.js'
 import { composeSink, type Sink } from './stream/stage.js'
 
 export interface ExtractOptions extends WriteOptions {
@@ -22,7 +22,13 @@ export interface ExtractSummary {
  */
 export function extract(directory: Path, options: ExtractOptions = {}): Sink<ExtractSummary> {
   const { signal, ...rest } = options
-  const decoder = extentDecoder(rest)
-  const writer = reflinkWriter(directory, rest)
+  let failure: unknown
+  // What was decoded before an error is to be kept, too.
+  const decoder = rest.keepPartial
+    ? lastingDecoder(rest, error => {
+        failure = error
+      })
+    : extentDecoder(rest)
+  const writer = recordSink(directory, rest, () => failure)
   return composeSink([decoder, writer], { archive: decoder.summary, target: writer.summary }, signal)
 }

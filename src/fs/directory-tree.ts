@@ -2,6 +2,7 @@ import { constants } from 'node:fs'
 import { type ErrorCode, ReftarError } from '../errors.js'
 import { joinPath } from '../format/path.js'
 import { AT_FDCWD, openat } from '../sys/directory.js'
+import { EACCES } from '../sys/errno.js'
 import { close, closingOnError } from '../sys/file.js'
 import { type Inode, inodeOf, isSameFile, statFd } from '../sys/status.js'
 
@@ -93,11 +94,22 @@ export class DirectoryTree {
     this.#open.delete(directory)
     try {
       if (this.#open.has(directory.parent) || directory.follow) return
-      const parent = openat(fd, PARENT, OPEN_NOFOLLOW)
+      const parent = this.#above(fd)
+      if (parent === undefined) return
       this.#prove(directory.parent, parent)
       this.#keep(directory.parent, parent)
     } finally {
       close(fd)
+    }
+  }
+
+  /** The parent of an open directory; undefined where it may not be searched any more: there is another way to it. */
+  #above(fd: number): number | undefined {
+    try {
+      return openat(fd, PARENT, OPEN_NOFOLLOW)
+    } catch (error) {
+      if (error instanceof ReftarError && error.errno === EACCES) return undefined
+      throw error
     }
   }
 

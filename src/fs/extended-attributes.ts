@@ -3,6 +3,7 @@ import { quotePath } from '../event.js'
 import { compareBytes, equalBytes } from '../format/bytes.js'
 import { MAX_XATTRS, xattrsSize } from '../format/xattrs.js'
 import type { Xattr } from '../record.js'
+import { E2BIG } from '../sys/errno.js'
 import { getXattr, listXattrs, removeXattr, setXattr, type XattrTarget } from '../sys/xattr.js'
 
 /** Told of one thing that cannot be read, or set as it was stored. */
@@ -15,7 +16,15 @@ const BESTOWED = ['system.posix_acl_access', 'system.posix_acl_default', 'btrfs.
 
 /** All that can be read; undefined where the filesystem has none. @throws SYSTEM_CALL */
 export function captureXattrs(target: XattrTarget, onFailure: OnFailure): readonly Xattr[] | undefined {
-  const names = listXattrs(target)
+  let names: Uint8Array[] | undefined
+  try {
+    names = listXattrs(target)
+  } catch (error) {
+    // More of them than one call can tell.
+    if (!(error instanceof ReftarError) || error.errno !== E2BIG) throw error
+    onFailure('the list of extended attributes', error)
+    return undefined
+  }
   if (!names || names.length === 0) return names && []
   const xattrs: Xattr[] = []
   for (const name of names.sort(compareBytes)) {
@@ -32,11 +41,31 @@ export function captureXattrs(target: XattrTarget, onFailure: OnFailure): readon
   return undefined
 }
 
-/** Sets those that were stored, and takes away what the target bestowed instead. @throws SYSTEM_CALL */
-export function applyXattrs(target: XattrTarget, wanted: readonly Xattr[], onFailure: OnFailure): void {
+/** Whether a directory can have bestowed an attribute on what is new in it. */
+export function isBestowed(name: Uint8Array): boolean {
+  return BESTOWED.includes(latin1(name))
+}
+
+/** Whether an attribute of what existed is to go: a label is the system's own. */
+export function isForeign(name: Uint8Array): boolean {
+  return latin1(name) !== 'security.selinux'
+}
+
+/**
+ * Sets those that were stored, and takes away others.
+ *
+ * @param goes - whether one that was not stored is taken away
+ * @throws SYSTEM_CALL
+ */
+export function applyXattrs(
+  target: XattrTarget,
+  wanted: readonly Xattr[],
+  goes: (name: Uint8Array) => boolean,
+  onFailure: OnFailure,
+): void {
   const found = listXattrs(target)
   for (const name of found ?? []) {
-    if (!BESTOWED.includes(latin1(name)) || wanted.some(xattr => equalBytes(xattr.name, name))) continue
+    if (!goes(name) || wanted.some(xattr => equalBytes(xattr.name, name))) continue
     attempt(name, onFailure, () => removeXattr(target, name))
   }
   for (const { name, value } of wanted) attempt(name, onFailure, () => setXattr(target, name, value))

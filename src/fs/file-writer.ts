@@ -35,7 +35,7 @@ interface OpenFile extends OpenTarget {
   readonly status: Status
   /** The bytes of all its extents so far. */
   size: number
-  /** Whether there is data or a clone in front of what comes next. */
+  /** Whether there is data or a clone in it. */
   hasData: boolean
 }
 
@@ -52,6 +52,7 @@ const CREATE = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constan
 const DEFAULT_FILE_MODE = 0o666
 const PERMISSIONS = 0o777
 const OWNER_CAN_READ = 0o400
+const OWNER_CAN_WRITE = 0o200
 /** Below this a synchronous write is faster than the way to another thread and back. */
 const SMALL_WRITE = 128 * 1024
 
@@ -91,8 +92,10 @@ export class FileWriter {
   /** @throws SYSTEM_CALL */
   create(entry: Entry, directory: Directory, path: Uint8Array): RestoredFile {
     const { name, metadata } = entry
-    const mode = ((metadata.mode ?? DEFAULT_FILE_MODE) & PERMISSIONS) | OWNER_CAN_READ
-    const fd = openat(this.#tree.fd(directory), name, CREATE, this.#metadata.modeOf(mode))
+    // Without root, attributes can be set only of what may be written.
+    const needed = process.geteuid?.() === 0 ? OWNER_CAN_READ : OWNER_CAN_READ | OWNER_CAN_WRITE
+    const mode = this.#metadata.modeOf((metadata.mode ?? DEFAULT_FILE_MODE) & PERMISSIONS) | needed
+    const fd = openat(this.#tree.fd(directory), name, CREATE, mode)
     const status = closingOnError(fd, statFd)
     const file = { directory, name, inode: inodeOf(status), written: 0 }
     this.#file = { fd, file, entry, status, path, waiting: 0, ended: undefined, size: 0, hasData: false }
@@ -179,7 +182,6 @@ export class FileWriter {
     truncate(fd, open.size)
     // XFS reserves storage behind what is written, and would keep it where more is written beyond: fs/xfs, xfs_iomap.c.
     if (open.hasData && filesystemOf(fd).type === XFS) punchHole(fd, size, gap.length)
-    open.hasData = false
     if (gap.kind === 'hole') {
       summary.holeBytes += gap.length
       if (gap.preallocated) this.#reserve(fd, size, gap.length)

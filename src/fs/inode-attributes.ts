@@ -11,7 +11,13 @@ import {
 import type { Metadata } from '../record.js'
 import { EOPNOTSUPP } from '../sys/errno.js'
 import { EXT4, F2FS, XFS } from '../sys/filesystem.js'
-import { getInodeFlags, getProject, setInodeFlags, setProject } from '../sys/inode-attributes.js'
+import {
+  forbidChanges,
+  getInodeFlags,
+  getProject,
+  setInodeFlags,
+  setProject,
+} from '../sys/inode-attributes.js'
 import { systemError } from '../sys/koffi.js'
 import type { OnFailure } from './extended-attributes.js'
 
@@ -61,15 +67,12 @@ export function lateAttributes(fd: number, { flags, project }: Attributes): Attr
 
 /** @throws SYSTEM_CALL */
 export function applyLateAttributes(fd: number, { flags, project }: Attributes, onFailure: OnFailure): void {
-  if (project !== undefined) {
-    try {
-      setProject(fd, project)
-    } catch (error) {
-      if (!(error instanceof ReftarError)) throw error
-      onFailure(`project ${project}`, error)
-    }
-  }
-  if (flags !== undefined) makeFlags(fd, flags, onFailure)
+  if (project !== undefined) attempt(`project ${project}`, onFailure, () => setProject(fd, project))
+  if (flags === undefined) return
+  attempt(`inode flags ${flagNames(flags & LATE)}`, onFailure, () => {
+    forbidChanges(fd, flags)
+    if (((getInodeFlags(fd) ?? 0) & LATE) !== (flags & LATE)) throw refused(EOPNOTSUPP)
+  })
 }
 
 /** In words. @throws SYSTEM_CALL */
@@ -81,6 +84,15 @@ export function attributeDifferences(fd: number, { flags, project }: Attributes)
   if (project !== undefined && project !== (getProject(fd) ?? 0))
     out.push(`has project ${getProject(fd) ?? 0}, expected ${project}`)
   return out
+}
+
+function attempt(what: string, onFailure: OnFailure, work: () => void): void {
+  try {
+    work()
+  } catch (error) {
+    if (!(error instanceof ReftarError)) throw error
+    onFailure(what, error)
+  }
 }
 
 function makeFlags(fd: number, wanted: number, onFailure: OnFailure): void {

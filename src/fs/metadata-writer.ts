@@ -9,9 +9,10 @@ import {
   setModified,
   setModifiedAt,
 } from '../sys/file.js'
+import { systemError } from '../sys/koffi.js'
 import { S_IFLNK, type Status, sameTime, statAt, statFd, typeOf } from '../sys/status.js'
 import { setXattr } from '../sys/xattr.js'
-import { applyXattrs, type OnFailure } from './extended-attributes.js'
+import { applyXattrs, isBestowed, isForeign, type OnFailure } from './extended-attributes.js'
 import { applyEarlyFlags, applyFlags, applyLateAttributes, lateAttributes } from './inode-attributes.js'
 import { PERMISSIONS, timeText, xattrTargetOf } from './metadata.js'
 import { ownerHere } from './owners.js'
@@ -79,11 +80,35 @@ export class MetadataWriter {
    * @param status - as it was when it was new
    */
   finish(fd: number, status: Status, metadata: Metadata, path: () => Uint8Array): LateMetadata | undefined {
+    return this.#finish(fd, status, metadata, isBestowed, path)
+  }
+
+  /** As {@link finish}, of a directory that was there before. */
+  finishExisting(
+    fd: number,
+    status: Status,
+    metadata: Metadata,
+    path: () => Uint8Array,
+  ): LateMetadata | undefined {
+    return this.#finish(fd, status, metadata, isForeign, path)
+  }
+
+  #finish(
+    fd: number,
+    status: Status,
+    metadata: Metadata,
+    goes: (name: Uint8Array) => boolean,
+    path: () => Uint8Array,
+  ): LateMetadata | undefined {
     const onFailure = this.#onFailure(path)
     const owned = this.#owner(status, metadata, onFailure, (uid, gid) => changeOwner(fd, uid, gid))
-    this.#xattrs(fd, status, metadata, onFailure)
-    this.#mode(status, metadata, owned, onFailure, mode => changeMode(fd, mode))
+    // Before the attributes: of a flag, btrfs makes an attribute of its own.
     applyFlags(fd, metadata, onFailure)
+    this.#xattrs(fd, status, metadata, goes, onFailure)
+    this.#mode(status, metadata, owned, onFailure, mode => {
+      changeMode(fd, mode)
+      return statFd(fd)
+    })
     this.#time(metadata, onFailure, time => {
       setModified(fd, time)
       return statFd(fd)
@@ -104,9 +129,12 @@ export class MetadataWriter {
     const owned = this.#owner(status, metadata, onFailure, (uid, gid) =>
       changeOwnerAt(directory, name, uid, gid),
     )
-    this.#xattrs(fd, status, metadata, onFailure)
+    this.#xattrs(fd, status, metadata, isBestowed, onFailure)
     if (typeOf(status) !== S_IFLNK) {
-      this.#mode(status, metadata, owned, onFailure, mode => changeModeAt(directory, name, mode))
+      this.#mode(status, metadata, owned, onFailure, mode => {
+        changeModeAt(directory, name, mode)
+        return statAt(directory, name)
+      })
     }
     this.#time(metadata, onFailure, time => {
       setModifiedAt(directory, name, time)
@@ -151,9 +179,15 @@ export class MetadataWriter {
     return attempt(`owner ${uid}:${gid}`, onFailure, () => change(uid, gid))
   }
 
-  #xattrs(fd: number, status: Status, { xattrs }: Metadata, onFailure: OnFailure): void {
+  #xattrs(
+    fd: number,
+    status: Status,
+    { xattrs }: Metadata,
+    goes: (name: Uint8Array) => boolean,
+    onFailure: OnFailure,
+  ): void {
     if (!xattrs || (typeOf(status) === S_IFLNK && xattrs.length === 0)) return
-    applyXattrs(xattrTargetOf(fd, status), xattrs, onFailure)
+    applyXattrs(xattrTargetOf(fd, status), xattrs, goes, onFailure)
   }
 
   #mode(
@@ -161,15 +195,19 @@ export class MetadataWriter {
     { mode, xattrs }: Metadata,
     owned: boolean,
     onFailure: OnFailure,
-    change: (mode: number) => void,
+    change: (mode: number) => Status,
   ): void {
     if (mode === undefined) return
     // Another owner's program is not to run with the rights of this one.
     const wanted = this.modeOf(owned ? mode : mode & ~SET_ID)
     // A write or a new owner takes setuid and setgid away, and an ACL changes the mode: what was seen holds without them.
     const isKnown = ((wanted | status.mode) & SET_ID) === 0 && !xattrs?.length
-    if (!isKnown || (status.mode & PERMISSIONS) !== wanted)
-      attempt(`mode ${wanted.toString(8)}`, onFailure, () => change(wanted))
+    if (isKnown && (status.mode & PERMISSIONS) === wanted) return
+    attempt(`mode ${wanted.toString(8)}`, onFailure, () => {
+      // Of a group that a user is not in, the kernel drops setgid without a word.
+      const found = change(wanted).mode & PERMISSIONS
+      if (found !== wanted) throw systemError(`fchmod gives ${found.toString(8)}`, EPERM)
+    })
   }
 
   #time(

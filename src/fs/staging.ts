@@ -10,10 +10,11 @@ import {
   unlinkat,
 } from '../sys/directory.js'
 import { EEXIST, ENOENT } from '../sys/errno.js'
-import { syncFilesystem } from '../sys/file.js'
-import { S_IFDIR, type Status, statAt, typeOf } from '../sys/status.js'
+import { changeMode, setModified, syncFilesystem } from '../sys/file.js'
+import { S_IFDIR, type Status, statAt, statFd, typeOf } from '../sys/status.js'
 import type { RestoredFile } from './clone-queue.js'
 import { type Directory, DirectoryTree, pathOf } from './directory-tree.js'
+import { PERMISSIONS } from './metadata.js'
 import { removeTree } from './remove-tree.js'
 
 /** What becomes of names that exist in the target: it fails, they stay, or they are replaced. */
@@ -54,8 +55,9 @@ export class Staging {
   readonly tree = new DirectoryTree('TARGET_CHANGED')
   readonly root: Place
   readonly #request: StagingRequest
-  /** By the directory that will receive. */
+  /** By the directory that will receive; until they are removed. */
   readonly #directories = new Map<Directory, Directory>()
+  readonly #everStaging = new Set<Directory>()
   readonly #publications: Publication[] = []
   /** Names, by their identity, that stay in their staging directory until that goes. */
   readonly #dropped = new Set<Uint8Array>()
@@ -116,9 +118,14 @@ export class Staging {
     return false
   }
 
-  /** Takes back what was made. @throws SYSTEM_CALL */
+  /** Takes back what was made; its directory, which may be finished, stays as it is. @throws SYSTEM_CALL */
   unmake(directory: Directory, name: Uint8Array): void {
-    unlinkat(this.tree.fd(directory), name)
+    const fd = this.tree.fd(directory)
+    const { mode, modified } = statFd(fd)
+    changeMode(fd, PRIVATE)
+    unlinkat(fd, name)
+    changeMode(fd, mode & PERMISSIONS)
+    setModified(fd, modified)
     const at = this.#publications.findIndex(made => made.staging === directory && made.name === name)
     if (at !== -1) this.#publications.splice(at, 1)
   }
@@ -250,7 +257,7 @@ export class Staging {
   }
 
   #isStagingDirectory(directory: Directory | undefined): boolean {
-    return directory?.parent !== undefined && this.#directories.get(directory.parent) === directory
+    return directory !== undefined && this.#everStaging.has(directory)
   }
 
   #stagingIn(directory: Directory): Directory {
@@ -263,6 +270,7 @@ export class Staging {
     try {
       const staging = this.tree.child(directory, name)
       this.#directories.set(directory, staging)
+      this.#everStaging.add(staging)
       return staging
     } catch (error) {
       unlinkat(this.tree.fd(directory), name, AT_REMOVEDIR)

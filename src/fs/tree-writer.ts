@@ -251,7 +251,7 @@ export class TreeWriter {
       const later = (work: LateWork['work']) =>
         this.#lateDirectories.push({ directory, name, inode, path, work })
       const finish = (fd: number) =>
-        this.#finish({ ...entry, metadata }, fd, statFd(fd), path, OWNER_CAN_SEARCH, later)
+        this.#finish({ ...entry, metadata }, fd, statFd(fd), path, OWNER_CAN_SEARCH, later, existing)
       // A directory that may not be written cannot be moved, and one that exists still gets new names.
       if (existing || this.#staging.isStaged(directory)) later(finish)
       else finish(tree.fd(directory))
@@ -271,12 +271,15 @@ export class TreeWriter {
     path: Uint8Array,
     needed: number,
     later: (work: LateWork['work']) => void,
+    isExisting = false,
   ): void {
     const { metadata } = entry
     const { mode } = metadata
     const isModeLate = mode !== undefined && (mode & needed) !== needed && process.geteuid?.() !== 0
     const now: Metadata = isModeLate && !this.#staging.isPublished ? withoutMode(metadata) : metadata
-    const late = this.#metadata.finish(fd, status, now, () => path)
+    const late = isExisting
+      ? this.#metadata.finishExisting(fd, status, now, () => path)
+      : this.#metadata.finish(fd, status, now, () => path)
     if (late && this.#staging.isPublished) this.#metadata.finishLate(fd, late, () => path)
     else if (late) later(fd => this.#metadata.finishLate(fd, late, () => path))
     if (now !== metadata && mode !== undefined) {

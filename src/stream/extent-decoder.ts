@@ -8,7 +8,7 @@ import type { Limits } from '../format/limits.js'
 import { SalvageParser } from '../format/salvage-parser.js'
 import type { Totals } from '../format/trailer.js'
 import { type ArchiveRecord, lengthOf } from '../record.js'
-import { type Stage, type StageHooks, stage } from './stage.js'
+import { type Items, type Stage, type StageHooks, stage } from './stage.js'
 
 export interface ExtentDecoderOptions extends Common {
   readonly limits?: Partial<Limits>
@@ -44,6 +44,35 @@ type Writable<T> = { -readonly [K in keyof T]: T[K] }
 export function extentDecoder(options: ExtentDecoderOptions = {}): Stage<ArchiveRecord, DecodeSummary> {
   const { summary, hooks } = decoding(options, records => records)
   return stage(summary, hooks, options.signal)
+}
+
+/**
+ * As an extentDecoder, but where the archive is not sound its records merely end: the error goes to `onError`, once
+ * everything that comes after this stage has had what came before.
+ */
+export function lastingDecoder(
+  options: ExtentDecoderOptions,
+  onError: (error: unknown) => void,
+): Stage<ArchiveRecord, DecodeSummary> {
+  const { summary, hooks } = decoding(options, records => records)
+  const { transform, flush } = hooks
+  let hasFailed = false
+  async function* lasting(
+    work: (() => Items<ArchiveRecord>) | undefined,
+  ): AsyncGenerator<ArchiveRecord, void> {
+    if (hasFailed || !work) return
+    try {
+      yield* work()
+    } catch (error) {
+      hasFailed = true
+      onError(error)
+    }
+  }
+  return stage<Uint8Array, ArchiveRecord, DecodeSummary>(summary, {
+    ...hooks,
+    transform: chunk => lasting(() => transform(chunk)),
+    flush: () => lasting(flush),
+  })
 }
 
 /** The work of an extentDecoder, for stages that put out something else for its records. */

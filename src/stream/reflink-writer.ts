@@ -46,6 +46,15 @@ const EXISTINGS: readonly Existing[] = ['refuse', 'keep', 'overwrite']
  *   CLONE_REFUSED, SYSTEM_CALL, and BAD_STRUCTURE or DANGLING_REFERENCE for records that no parser has checked
  */
 export function reflinkWriter(directory: Path, options: WriteOptions = {}): Sink<WriteSummary> {
+  return recordSink(directory, options, () => undefined)
+}
+
+/** As a reflinkWriter, for records that may have ended because of a `failure`: then only a part is there to be kept. */
+export function recordSink(
+  directory: Path,
+  options: WriteOptions,
+  failure: () => unknown,
+): Sink<WriteSummary> {
   const isRoot = process.geteuid?.() === 0
   const {
     reflink = 'auto',
@@ -99,8 +108,11 @@ export function reflinkWriter(directory: Path, options: WriteOptions = {}): Sink
       },
       write: record => writer?.write(record),
       async final() {
-        await writer?.publish()
+        const error = failure()
+        if (error === undefined) await writer?.publish()
+        else await writer?.publishPart()
         isPublished = true
+        if (error !== undefined) throw error
       },
       async close() {
         try {

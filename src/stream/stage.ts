@@ -14,7 +14,7 @@ export type Stage<T, S> = NodeJS.ReadWriteStream & AsyncIterable<T> & Live<S>
 export type Origin<T, S> = NodeJS.ReadableStream & AsyncIterable<T> & Live<S>
 export type Sink<S> = NodeJS.WritableStream & Live<S>
 
-type Items<T> = Iterable<T> | AsyncIterable<T>
+export type Items<T> = Iterable<T> | AsyncIterable<T>
 
 export interface StageHooks<In, Out> {
   readonly open?: () => Promise<void>

@@ -11,6 +11,10 @@ const FS_IOC_FSSETXATTR = 0x401c5820
 
 const FS_XFLAG_REALTIME = 0x1
 const FS_XFLAG_PREALLOC = 0x2
+const FS_XFLAG_IMMUTABLE = 0x8
+const FS_XFLAG_APPEND = 0x10
+const FS_IMMUTABLE_FL = 0x10
+const FS_APPEND_FL = 0x20
 
 const flagsBuffer = Buffer.alloc(8)
 const xattrBuffer = Buffer.alloc(28) // struct fsxattr: xflags, extsize, nextents, projid, cowextsize, padding
@@ -40,9 +44,26 @@ export function getProject(fd: number): number | undefined {
 
 /** @throws SYSTEM_CALL */
 export function setProject(fd: number, project: number): void {
+  changeAttributes(fd, () => xattrBuffer.writeUInt32LE(project, PROJECT_OFFSET))
+}
+
+/**
+ * Forbids changes. This way, and unlike {@link setInodeFlags}, btrfs keeps how a file is compressed.
+ *
+ * @throws SYSTEM_CALL
+ */
+export function forbidChanges(fd: number, flags: number): void {
+  const immutable = flags & FS_IMMUTABLE_FL ? FS_XFLAG_IMMUTABLE : 0
+  const append = flags & FS_APPEND_FL ? FS_XFLAG_APPEND : 0
+  changeAttributes(fd, () =>
+    xattrBuffer.writeUInt32LE((xattrBuffer.readUInt32LE(0) | immutable | append) >>> 0, 0),
+  )
+}
+
+function changeAttributes(fd: number, change: () => unknown): void {
   const error = ioctl(fd, FS_IOC_FSGETXATTR, xattrBuffer)
   if (error !== 0) throw systemError('ioctl(FS_IOC_FSGETXATTR)', error)
-  xattrBuffer.writeUInt32LE(project, PROJECT_OFFSET)
+  change()
   const refused = ioctl(fd, FS_IOC_FSSETXATTR, xattrBuffer)
   if (refused !== 0) throw systemError('ioctl(FS_IOC_FSSETXATTR)', refused)
 }
