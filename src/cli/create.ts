@@ -49,6 +49,6 @@ export async function runCreate(paths: readonly string[], command: CreateCommand
 
 /** One pattern a line; blank lines and those that begin with `#` are none. */
 function patternsOf(file: string): string[] {
-  const lines = readFileSync(file === '-' ? 0 : file, 'utf8').split('\n')
+  const lines = readFileSync(file === '-' ? 0 : file, 'utf8').split(/\r?\n/)
   return lines.filter(line => line.trim() !== '' && !line.startsWith('#'))
 }

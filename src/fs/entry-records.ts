@@ -118,10 +118,17 @@ export class EntryRecords {
         const message = `left out: its size is ${opened.size} bytes, the limit is 2^53 - 1`
         return this.#problem('SOURCE_SKIPPED', path, message)
       }
-      const file = await this.#files.examine(fd, opened, directory, name)
-      const { status, reserved } = file
-      const metadata = { ...this.#capture(fd, status, path), ...(reserved !== undefined && { reserved }) }
-      clone = this.#snapshot(file, directory, metadata)
+      // First of all: for a file that the kernel makes up, it is a change.
+      const captured = this.#capture(fd, opened, path)
+      const file = await this.#files.examine(fd, statFd(fd), directory, name)
+      const { reserved } = file
+      clone = this.#snapshot(file, directory, captured)
+      const status = clone?.status ?? file.status
+      const metadata = {
+        ...captured,
+        ...plainMetadata(status, this.#request.numericOwner),
+        ...(reserved !== undefined && { reserved }),
+      }
       const entry = this.#entry(parent, name, 'file', metadata, status.nlink > 1)
       this.#remember(status, entry)
       yield entry

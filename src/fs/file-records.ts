@@ -4,8 +4,8 @@ import { FS_NOCOW_FL } from '../format/inode-flags.js'
 import { type ArchiveRecord, lengthOf, type Metadata } from '../record.js'
 import { cloneRange } from '../sys/clone-range.js'
 import { openat } from '../sys/directory.js'
-import { close } from '../sys/file.js'
-import { setInodeFlags } from '../sys/inode-attributes.js'
+import { closingOnError, truncate } from '../sys/file.js'
+import { getInodeFlags, setInodeFlags } from '../sys/inode-attributes.js'
 import { systemError } from '../sys/koffi.js'
 import { isUnchanged, type Status, statFd } from '../sys/status.js'
 import type { Directory, DirectoryTree } from './directory-tree.js'
@@ -27,6 +27,8 @@ export interface ExaminedFile {
 /** A clone of a file, that nobody else can write to. */
 export interface FileClone {
   readonly fd: number
+  /** Of the file, when it was cloned. */
+  readonly status: Status
   /** What was found out about the file holds for it. */
   readonly isMapped: boolean
 }
@@ -36,13 +38,15 @@ export interface FileOutcome {
   readonly size: number
   readonly isWhole: boolean
   readonly missing: number
-  /** Why it could not be read to its end, where it has no true size. */
+  /** Why it could not be read to its end. */
   readonly failure: ReftarError | undefined
 }
 
 const CURRENT = Buffer.from('.')
 const O_TMPFILE = 0o20000000 | constants.O_DIRECTORY
 const PRIVATE = 0o600
+/** How often a file is cloned that changes meanwhile. */
+const MOST_TRIES = 8
 
 /** The extents of files, and their ends. */
 export class FileRecords {
@@ -70,48 +74,68 @@ export class FileRecords {
    * @param metadata - of the file: a clone of what is written in place has to be one, too
    * @throws SYSTEM_CALL where there can be no such clone
    */
-  clone({ fd, status, sharing }: ExaminedFile, directory: Directory, { flags = 0 }: Metadata): FileClone {
-    const clone = openat(this.#tree.fd(directory), CURRENT, O_TMPFILE | constants.O_RDWR, PRIVATE)
-    try {
-      if (flags & FS_NOCOW_FL) setInodeFlags(clone, FS_NOCOW_FL)
-      const error = status.size === 0 ? 0 : cloneRange(fd, 0, 0, clone, 0)
-      if (error !== 0) throw systemError('ioctl(FICLONERANGE)', error)
+  clone(file: ExaminedFile, directory: Directory, { flags = 0 }: Metadata): FileClone {
+    const fd = openat(this.#tree.fd(directory), CURRENT, O_TMPFILE | constants.O_RDWR, PRIVATE)
+    return closingOnError(fd, () => {
+      storeAlike(fd, flags)
+      let status = statFd(file.fd)
+      for (let tries = 0; ; tries++) {
+        truncate(fd, 0)
+        const error = status.size === 0 ? 0 : cloneRange(file.fd, 0, 0, fd, 0)
+        if (error !== 0) throw systemError('ioctl(FICLONERANGE)', error)
+        // Its times are to be those of its content: of a file that is never left alone, nearly.
+        const after = statFd(file.fd)
+        const isStill = isUnchanged(after, status)
+        status = after
+        if (isStill || tries === MOST_TRIES) break
+      }
       // Written to since it was mapped: the map is not that of the clone.
-      const isMapped = isUnchanged(statFd(fd), status)
-      if (!isMapped) sharing.changed()
-      return { fd: clone, isMapped }
-    } catch (error) {
-      close(clone)
-      throw error
-    }
+      const isMapped = isUnchanged(status, file.status)
+      if (!isMapped) file.sharing.changed()
+      return { fd, status, isMapped }
+    })
   }
 
-  /** The extents of a file, or of its clone, and its end. @throws SYSTEM_CALL */
+  /** The extents of a file, or of its clone, and its end. */
   async *read(file: ExaminedFile, clone?: FileClone): AsyncGenerator<ArchiveRecord, FileOutcome, undefined> {
     const { sharing, source } = file
     const fd = clone?.fd ?? file.fd
-    const status = clone ? statFd(fd) : file.status
     const isUnsized = file.status.blocks === 0
     const missingBefore = this.tally.missingBytes
-    const isMapped = clone?.isMapped ?? true
-    const plan = isMapped ? { size: status.size, isUnsized, sharing, source } : unmapped(status.size)
     let size = 0
+    let isWhole = false
     let failure: ReftarError | undefined
     try {
+      const status = clone ? statFd(fd) : file.status
+      const isMapped = clone?.isMapped ?? true
+      const plan = isMapped ? { size: status.size, isUnsized, sharing, source } : unmapped(status.size)
       for await (const extent of fileExtents(fd, plan, this.tally)) {
         size += lengthOf(extent)
         yield extent
       }
+      const isComplete = size === status.size || isUnsized
+      isWhole = isComplete && (clone !== undefined || isUnchanged(statFd(fd), status))
     } catch (error) {
-      if (!isUnsized || !(error instanceof ReftarError) || error.errno === undefined) throw error
+      if (!(error instanceof ReftarError) || error.errno === undefined) throw error
       failure = error
+      const length = file.status.size - size
+      if (length > 0) {
+        this.tally.missingBytes += length
+        size += length
+        yield { kind: 'missing', length, errno: error.errno }
+      }
     }
-    const isComplete = size === status.size || (isUnsized && !failure)
-    const isWhole = isComplete && (clone !== undefined || isUnchanged(statFd(fd), status))
     if (!isWhole) sharing.changed()
     yield { kind: 'end', state: isWhole ? 'whole' : 'changed' }
     return { size, isWhole, missing: this.tally.missingBytes - missingBefore, failure }
   }
+}
+
+/** A new file takes from its directory how it is stored; only files that are stored alike can be clones. */
+function storeAlike(fd: number, flags: number): void {
+  const found = getInodeFlags(fd) ?? 0
+  const wanted = flags & FS_NOCOW_FL
+  if ((found & FS_NOCOW_FL) !== wanted) setInodeFlags(fd, ((found & ~FS_NOCOW_FL) | wanted) >>> 0)
 }
 
 /** Of a file that has changed since it was mapped. */

@@ -1,6 +1,6 @@
 import { ReftarError, withPath } from '../errors.js'
 import { quotePath } from '../event.js'
-import { compareBytes } from '../format/bytes.js'
+import { compareBytes, equalBytes } from '../format/bytes.js'
 import type { ArchiveRecord } from '../record.js'
 import { readDirectory } from '../sys/directory.js'
 import { isSameFile, statAt } from '../sys/status.js'
@@ -17,8 +17,10 @@ interface Frame {
   readonly ordinal: number
   readonly names: readonly Uint8Array[]
   at: number
-  /** Set for a directory of which only some children were asked for. */
+  /** What was asked for by its name in it. */
   readonly selection: Selection | undefined
+  /** All that is in it is wanted, not only that. */
+  readonly isWhole: boolean
   readonly ignores: IgnoreFiles | undefined
   /** Of the path that was asked for; undefined above it. */
   readonly device: number | undefined
@@ -27,8 +29,8 @@ interface Frame {
 /** A name in a directory that is walked. */
 interface Candidate extends Found {
   readonly frame: Frame
-  /** It was asked for by its name. */
-  readonly isNamed: boolean
+  /** Set where it was asked for by its name, or something below it was. */
+  readonly selection: Selection | undefined
 }
 
 /** @throws INVALID_ARGUMENT at once, for paths that make no tree, and for an empty pattern */
@@ -74,13 +76,11 @@ class TreeWalk {
         }
         const child = frame.selection?.children.get(Buffer.from(name).toString('latin1'))
         const parent = frame === root && child ? this.#root(child.absolute) : frame.directory
-        if (child && !child.whole) {
-          yield this.#entries.implied(frame.ordinal, name)
-          stack.push(this.#selectedFrame(this.#tree.child(parent, name, true), child))
-        } else {
-          const below = yield* this.#visit(frame, parent, name, child !== undefined)
-          if (below) stack.push(below)
-        }
+        const below =
+          child && !child.whole && !frame.isWhole
+            ? yield* this.#implied(frame, parent, name, child)
+            : yield* this.#visit(frame, parent, name, child)
+        if (below) stack.push(below)
       }
       this.#entries.conclude()
     } finally {
@@ -102,20 +102,53 @@ class TreeWalk {
     const { whole, absolute, children } = this.#selection
     const directory = this.#root(whole ? absolute : [...children.values()].every(child => child.absolute))
     if (!whole) return this.#selectedFrame(directory, this.#selection)
-    return { ...this.#wholeFrame(directory, NO_NAME, directory.inode.dev, undefined), ordinal: 1 }
+    const frame = this.#wholeFrame(directory, NO_NAME, this.#selection, directory.inode.dev, undefined)
+    return { ...frame, ordinal: 1 }
+  }
+
+  /** A directory that was not asked for, or is left out, but for something below it. */
+  *#implied(
+    frame: Frame,
+    directory: Directory,
+    name: Uint8Array,
+    selection: Selection,
+  ): Generator<ArchiveRecord, Frame, undefined> {
+    yield this.#entries.implied(frame.ordinal, name)
+    return this.#selectedFrame(this.#tree.child(directory, name, true), selection)
   }
 
   /** Of a directory that was not asked for, but some of what is in it. */
   #selectedFrame(directory: Directory, selection: Selection): Frame {
     const names = Array.from(selection.children.values(), child => child.name).sort(compareBytes)
     const { ordinal } = this.#entries
-    return { directory, ordinal, names, at: 0, selection, ignores: undefined, device: undefined }
+    return {
+      directory,
+      ordinal,
+      names,
+      at: 0,
+      selection,
+      isWhole: false,
+      ignores: undefined,
+      device: undefined,
+    }
   }
 
-  #wholeFrame(directory: Directory, path: Uint8Array, device: number, outer: IgnoreFiles | undefined): Frame {
+  #wholeFrame(
+    directory: Directory,
+    path: Uint8Array,
+    selection: Selection | undefined,
+    device: number,
+    outer: IgnoreFiles | undefined,
+  ): Frame {
     const fd = this.#tree.fd(directory)
     const { names, isCache } = this.#exclusion.withoutCache(fd, readDirectory(fd))
-    if (isCache) this.#request.onNote(`${quotePath(path)} is a cache, what is in it is left out`)
+    if (isCache) {
+      const shown = path.byteLength === 0 ? 'the directory' : quotePath(path)
+      this.#request.onNote(`${shown} is a cache, what is in it is left out`)
+      for (const { name } of selection?.children.values() ?? []) {
+        if (!names.some(known => equalBytes(known, name))) names.push(name)
+      }
+    }
     const ignores = this.#exclusion.ignoreFiles(fd, path, outer)
     const { ordinal } = this.#entries
     return {
@@ -123,7 +156,8 @@ class TreeWalk {
       ordinal,
       names: names.sort(compareBytes),
       at: 0,
-      selection: undefined,
+      selection,
+      isWhole: true,
       ignores,
       device,
     }
@@ -134,13 +168,17 @@ class TreeWalk {
     frame: Frame,
     directory: Directory,
     name: Uint8Array,
-    isNamed: boolean,
+    selection: Selection | undefined,
   ): AsyncGenerator<ArchiveRecord, Frame | undefined, undefined> {
     const path = pathOf(directory, name)
     try {
       const status = statAt(this.#tree.fd(directory), name)
-      const found = { frame, parent: frame.ordinal, directory, name, path, status, isNamed }
-      if (this.#isLeftOut(found)) return undefined
+      const found = { frame, parent: frame.ordinal, directory, name, path, status, selection }
+      if (this.#isLeftOut(found)) {
+        return selection && !selection.whole
+          ? yield* this.#implied(frame, directory, name, selection)
+          : undefined
+      }
       const link = this.#entries.link(found)
       if (link) {
         yield link
@@ -152,20 +190,20 @@ class TreeWalk {
     } catch (error) {
       if (!(error instanceof ReftarError)) throw error
       const isGone = error.code === 'SOURCE_CHANGED'
-      if (isNamed || !(isGone || error.errno !== undefined)) throw withPath(error, path)
+      if (selection?.whole || !(isGone || error.errno !== undefined)) throw withPath(error, path)
       this.#request.onProblem(isGone ? error.code : 'SOURCE_SKIPPED', path, `left out: ${error.message}`)
     }
     return undefined
   }
 
-  #isLeftOut({ frame, status, path, isNamed }: Candidate): boolean {
+  #isLeftOut({ frame, status, path, selection }: Candidate): boolean {
     const { isSkipped, onNote } = this.#request
     if (isSkipped(status)) {
       onNote('the archive itself is left out')
       return true
     }
     const type = entryTypeOf(status)
-    const mayExclude = !isNamed && this.#exclusion.isActive
+    const mayExclude = !selection?.whole && this.#exclusion.isActive
     if (mayExclude && this.#exclusion.excludes(path, type === 'directory', frame.ignores)) return true
     if (type) return false
     onNote(`${quotePath(path)}: a socket is not archived`)
@@ -173,14 +211,15 @@ class TreeWalk {
   }
 
   *#directory(found: Candidate): Generator<ArchiveRecord, Frame | undefined, undefined> {
-    const { frame, path, status, isNamed } = found
+    const { frame, path, status, selection } = found
     const child = this.#open(found)
     yield this.#entries.directory(found, child)
     if (!child) return undefined
-    const device = (isNamed ? undefined : frame.device) ?? status.dev
+    const device = (selection?.whole ? undefined : frame.device) ?? status.dev
     if (!this.#request.oneFileSystem || status.dev === device)
-      return this.#inside(path, () => this.#wholeFrame(child, path, device, frame.ignores))
+      return this.#inside(path, () => this.#wholeFrame(child, path, selection, device, frame.ignores))
     this.#request.onNote(`${quotePath(path)} is on another filesystem, what is in it is left out`)
+    if (selection && selection.children.size > 0) return this.#selectedFrame(child, selection)
     this.#tree.leave(child)
     return undefined
   }

@@ -1,4 +1,5 @@
 import { createRequire as requireFrom } from 'node:module'
+import { constants } from 'node:os'
 import { getSystemErrorMap } from 'node:util'
 import type koffiModule from 'koffi'
 import { ReftarError } from '../errors.js'
@@ -57,13 +58,18 @@ export function errno(): number {
 /** As the kernel names it, ENOSPC for 28. */
 export function errnoName(number: number): string {
   if (number === EOPNOTSUPP) return 'EOPNOTSUPP' // libuv knows it by its other name
-  return getSystemErrorMap().get(-number)?.[0] ?? `errno ${number}`
+  const known = getSystemErrorMap().get(-number)?.[0]
+  // libuv does not know all of them.
+  return (
+    known ?? Object.entries(constants.errno).find(([, value]) => value === number)?.[0] ?? `errno ${number}`
+  )
 }
 
 /** @param path - what the call was about, for the error */
 export function systemError(syscall: string, number: number, path?: Uint8Array): ReftarError {
-  const text = getSystemErrorMap().get(-number)?.[1] ?? 'unknown error'
-  const message = `${syscall}: ${text} (${errnoName(number)})`
+  const text = getSystemErrorMap().get(-number)?.[1]
+  const name = errnoName(number)
+  const message = `${syscall}: ${text === undefined ? name : `${text} (${name})`}`
   return new ReftarError('SYSTEM_CALL', message, { errno: number, syscall, ...(path && { path }) })
 }
 
