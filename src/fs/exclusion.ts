@@ -107,11 +107,11 @@ function matcherOf(pattern: string): Matches {
   const isAnchored = /^\.?\//.test(pattern)
   const onlyDirectories = pattern.endsWith('/')
   const glob = pattern.replace(/^(\.?\/)+/, '').replace(/\/+$/, '')
-  if (glob === '')
-    throw new ReftarError(
-      'INVALID_ARGUMENT',
-      `a pattern to exclude is '${pattern}', expected one that names something`,
-    )
+  if (glob === '') {
+    const found = pattern === '' ? 'empty' : `'${pattern}'`
+    const message = `a pattern to exclude is ${found}, expected one that names something`
+    throw new ReftarError('INVALID_ARGUMENT', message)
+  }
   const matches = /[*?[\]{}\\]/.test(glob) ? globMatcher(glob, isAnchored) : literalMatcher(glob, isAnchored)
   return (path, isDirectory) => (isDirectory || !onlyDirectories) && matches(path)
 }
