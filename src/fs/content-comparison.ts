@@ -14,7 +14,7 @@ import {
 import { isSameFile, type Status, statFd } from '../sys/status.js'
 import type { Directory, DirectoryTree } from './directory-tree.js'
 import { keptSharing } from './kept-sharing.js'
-import { type Storage, Storages } from './shared-extents.js'
+import { emptyRangesOf, type Storage, Storages } from './shared-extents.js'
 
 /** A file of the tree that stands for one of the archive; found again by its name, as the same inode. */
 export interface ComparedFile {
@@ -95,9 +95,9 @@ export class ContentComparison {
     const { blockSize } = storage
     const start = Math.ceil(offset / blockSize) * blockSize
     const end = offset + length
-    const data = start < end ? seekData(fd, start) : undefined
-    const isRestorable = Math.floor(end / blockSize) * blockSize > start
-    if (isRestorable && data !== undefined && data < Math.floor(end / blockSize) * blockSize) {
+    const last = Math.floor(end / blockSize) * blockSize
+    const data = start < last ? firstData(fd, storage, start, last) : undefined
+    if (data !== undefined) {
       return shape(`has data at byte ${data}, expected a hole of ${length} bytes at ${offset}`)
     }
     return this.#isZero(fd, offset, length)
@@ -183,6 +183,18 @@ export class ContentComparison {
     }
     return true
   }
+}
+
+/** The first byte of a range that has data, on disk too where that can be told. */
+function firstData(fd: number, storage: Storage, start: number, end: number): number | undefined {
+  const data = seekData(fd, start)
+  if (data === undefined || data >= end) return undefined
+  let at = data
+  for (const { offset, length } of emptyRangesOf(fd, storage, data, end)) {
+    if (offset > at) return at
+    at = offset + length
+  }
+  return at < end ? at : undefined
 }
 
 function content(message: string): Difference {

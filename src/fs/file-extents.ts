@@ -2,7 +2,7 @@ import { ReftarError } from '../errors.js'
 import type { Data, Extent, Missing, Source } from '../record.js'
 import { readAt, readAtAsync, SMALL_READ, seekData, seekHole } from '../sys/file.js'
 import { statFd } from '../sys/status.js'
-import type { ReservedRange } from './shared-extents.js'
+import type { EmptyRange } from './shared-extents.js'
 import type { FileSharing, PlannedRange } from './sharing.js'
 
 /** Bytes of one read of a large file. */
@@ -43,20 +43,41 @@ export async function* fileExtents(
 ): AsyncGenerator<Extent, void, undefined> {
   const planned = sharing?.ranges() ?? NOTHING[Symbol.iterator]()
   let plan = planned.next().value as PlannedRange | undefined
+  const empty = sharing?.map.empty ?? []
+  let next = 0
   for (let at = 0; at < size; ) {
     const found = seekData(fd, at)
     // No data after here: a hole, or a file that has become shorter.
     const start = Math.min(size, found ?? statFd(fd).size)
     if (start > at) {
       tally.holeBytes += start - at
-      yield* holes(at, start, sharing?.map.reserved ?? [])
+      yield* holes(at, start, empty)
     }
     if (found === undefined || start === size) break
     const end = Math.min(size, seekHole(fd, start) ?? size)
     for (at = start; at < end; ) {
       while (plan && plan.offset + plan.length <= at) plan = planned.next().value as PlannedRange | undefined
       const isPlanned = plan !== undefined && plan.offset <= at
-      const until = Math.min(end, plan ? (isPlanned ? plan.offset + plan.length : plan.offset) : end)
+      while (endOf(empty[next]) <= at) next++
+      const hole = empty[next]
+      if (hole && hole.offset <= at) {
+        // The cache has it, and the disk has not: nothing but zeros, unless it was written just now.
+        const length = Math.min(end, endOf(hole), at + READ) - at
+        const bytes = readAt(fd, at, length)
+        if (bytes.byteLength < length) return
+        if (isZero(bytes)) {
+          tally.holeBytes += length
+          yield { kind: 'hole', length, preallocated: hole.preallocated }
+        } else {
+          tally.address += length
+          tally.bytesRead += length
+          yield { kind: 'data', bytes, mayBeShared: false }
+        }
+        at += length
+        continue
+      }
+      const planEnd = plan ? (isPlanned ? plan.offset + plan.length : plan.offset) : end
+      const until = Math.min(end, planEnd, hole?.offset ?? end)
       const length = until - at
       if (plan && isPlanned && plan.address !== undefined) {
         tally.sharedBytes += length
@@ -88,16 +109,24 @@ export async function* fileExtents(
 
 const NOTHING: readonly PlannedRange[] = []
 
+function endOf(range: EmptyRange | undefined): number {
+  return range ? range.offset + range.length : Number.POSITIVE_INFINITY
+}
+
+function isZero(bytes: Uint8Array): boolean {
+  return bytes.every(byte => byte === 0)
+}
+
 /** The hole from `start` to `end`, in the parts that have reserved storage and those that have none. */
 function* holes(
   start: number,
   end: number,
-  reserved: readonly ReservedRange[],
+  empty: readonly EmptyRange[],
 ): Generator<Extent, void, undefined> {
   let at = start
-  for (const { offset, length } of reserved) {
+  for (const { offset, length, preallocated } of empty) {
     const [from, to] = [Math.max(at, offset), Math.min(end, offset + length)]
-    if (from >= to) continue
+    if (!preallocated || from >= to) continue
     if (from > at) yield { kind: 'hole', length: from - at, preallocated: false }
     yield { kind: 'hole', length: to - from, preallocated: true }
     at = to

@@ -37,6 +37,8 @@ interface OpenFile extends OpenTarget {
   size: number
   /** Whether there is data or a clone in it. */
   hasData: boolean
+  /** It ends in a hole, so far. */
+  endsInGap: boolean
 }
 
 /** A file that has all its data and metadata. */
@@ -98,7 +100,18 @@ export class FileWriter {
     const fd = openat(this.#tree.fd(directory), name, CREATE, mode)
     const status = closingOnError(fd, statFd)
     const file = { directory, name, inode: inodeOf(status), written: 0 }
-    this.#file = { fd, file, entry, status, path, waiting: 0, ended: undefined, size: 0, hasData: false }
+    this.#file = {
+      fd,
+      file,
+      entry,
+      status,
+      path,
+      waiting: 0,
+      ended: undefined,
+      size: 0,
+      hasData: false,
+      endsInGap: false,
+    }
     this.#metadata.begin(fd, metadata)
     return file
   }
@@ -152,6 +165,7 @@ export class FileWriter {
     this.#request.summary.writtenBytes += length
     open.size += length
     open.hasData = true
+    open.endsInGap = false
     if (length <= SMALL_WRITE) return writeAt(fd, bytes, size)
     return writeAtAsync(fd, bytes, size).then(() => {
       if (mayBeShared) startWriteback(fd, size, length)
@@ -164,6 +178,7 @@ export class FileWriter {
       const targetOffset = open.size
       open.size += piece.length
       open.hasData = true
+      open.endsInGap = false
       await this.#queue.add({
         source: file,
         sourceOffset: offset + piece.skip,
@@ -179,17 +194,30 @@ export class FileWriter {
     const { summary, onProblem } = this.#request
     const { fd, size } = open
     open.size += gap.length
+    open.endsInGap = true
+    // Before the size is set: btrfs writes the block in which a file ends when more is reserved behind it.
+    if (gap.kind === 'hole' && gap.preallocated) this.#reserve(fd, size, gap.length)
     truncate(fd, open.size)
-    // XFS reserves storage behind what is written, and would keep it where more is written beyond: fs/xfs, xfs_iomap.c.
-    if (open.hasData && filesystemOf(fd).type === XFS) punchHole(fd, size, gap.length)
+    if (gap.kind !== 'hole' || !gap.preallocated) giveBack(open, size)
     if (gap.kind === 'hole') {
       summary.holeBytes += gap.length
-      if (gap.preallocated) this.#reserve(fd, size, gap.length)
     } else {
       summary.missingBytes += gap.length
       const where = `${gap.length} bytes at ${size}`
       onProblem('SYSTEM_CALL', open.path, `${where} are missing, the source gave ${errnoName(gap.errno)}`)
     }
+  }
+
+  #reserveBeyond({ fd, size, endsInGap }: OpenFile, length: number): void {
+    const { blockSize } = filesystemOf(fd)
+    const start = Math.floor(size / blockSize) * blockSize
+    if (!endsInGap || start === size) {
+      this.#reserve(fd, size, length)
+      return
+    }
+    truncate(fd, start)
+    this.#reserve(fd, start, size - start + length)
+    truncate(fd, size)
   }
 
   /** Reserved storage changes no content: where it cannot be had, that is worth a note. */
@@ -213,12 +241,23 @@ export class FileWriter {
   }
 
   #finish(open: OpenFile): void {
-    const { fd, entry, size } = open
+    const { fd, entry } = open
     try {
-      if (entry.metadata.reserved !== undefined) this.#reserve(fd, size, entry.metadata.reserved)
+      const { reserved } = entry.metadata
+      if (reserved !== undefined) this.#reserveBeyond(open, reserved)
       this.#onFinish(open)
     } finally {
       close(fd)
     }
   }
+}
+
+/**
+ * XFS reserves storage behind what is written, and would keep it where more is written beyond: fs/xfs/xfs_iomap.c, speculative
+ * preallocation.
+ */
+function giveBack({ fd, size, hasData }: OpenFile, start: number): void {
+  if (!hasData) return
+  const { type, blockSize } = filesystemOf(fd)
+  if (type === XFS) punchHole(fd, start, Math.ceil(size / blockSize) * blockSize - start)
 }

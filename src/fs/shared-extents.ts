@@ -95,17 +95,19 @@ export class Storages {
   }
 }
 
-/** Storage that a file has without data in it; in bytes. */
-export interface ReservedRange {
+/** A range of a file that has no data, whatever the cache says of it; in bytes. */
+export interface EmptyRange {
   readonly offset: number
   readonly length: number
+  /** Storage is reserved for it. */
+  readonly preallocated: boolean
 }
 
 /** Where a file lies. */
 export interface FileMap {
   readonly shared: readonly SharedExtent[]
   /** Up to its end, in order. */
-  readonly reserved: readonly ReservedRange[]
+  readonly empty: readonly EmptyRange[]
   /** How many bytes from its end on, in whole blocks; undefined for none. */
   readonly reservedBeyond: number | undefined
 }
@@ -117,17 +119,44 @@ export function fileMap(
   storage: Storage,
 ): FileMap {
   const { size, blocks } = status
-  if (size === 0 && blocks === 0) return { shared: [], reserved: [], reservedBeyond: undefined }
+  if (size === 0 && blocks === 0) return { shared: [], empty: [], reservedBeyond: undefined }
   const rows = mapOf(fd, storage, 0, Number.MAX_SAFE_INTEGER)
-  const unwritten = rows.filter(({ flags }) => (flags & FIEMAP_EXTENT_UNWRITTEN) !== 0)
-  const reserved = unwritten
-    .map(({ logical, length }) => ({ offset: logical, length: Math.min(size - logical, length) }))
-    .filter(({ length }) => length > 0)
   return {
     shared: sharedOf(rows, fd, status, storage, 0, size),
-    reserved,
-    reservedBeyond: reservedBeyond(fd, unwritten, size, storage),
+    empty: isMapped(storage) ? [...emptyRanges(rows, 0, size)] : [],
+    reservedBeyond: reservedBeyond(fd, rows.filter(isUnwritten), size, storage),
   }
+}
+
+/**
+ * The parts of a file from `offset` to `end` that have no data, after it was written back: XFS takes what is in its
+ * cache for data, though it only reads as zeros.
+ *
+ * @throws SYSTEM_CALL
+ */
+export function emptyRangesOf(fd: number, storage: Storage, offset: number, end: number): EmptyRange[] {
+  const rows = end > offset ? mapOf(fd, storage, offset, end) : []
+  return isMapped(storage) ? [...emptyRanges(rows, offset, end)] : []
+}
+
+function* emptyRanges(
+  rows: readonly FiemapRow[],
+  offset: number,
+  end: number,
+): Generator<EmptyRange, void, undefined> {
+  let at = offset
+  for (const row of rows) {
+    const [from, to] = [Math.max(row.logical, at), Math.min(row.logical + row.length, end)]
+    if (from >= to) continue
+    if (from > at) yield { offset: at, length: from - at, preallocated: false }
+    if (isUnwritten(row)) yield { offset: from, length: to - from, preallocated: true }
+    at = to
+  }
+  if (at < end) yield { offset: at, length: end - at, preallocated: false }
+}
+
+function isUnwritten({ flags }: FiemapRow): boolean {
+  return (flags & FIEMAP_EXTENT_UNWRITTEN) !== 0
 }
 
 function reservedBeyond(

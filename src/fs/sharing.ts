@@ -101,6 +101,7 @@ export class Sharing {
       file,
       extents,
       proven,
+      storage.blockSize,
     )
   }
 
@@ -185,6 +186,8 @@ export class FileSharing implements Examined {
   readonly #file: number
   readonly #extents: readonly SharedExtent[]
   readonly #proven: ReadonlySet<number>
+  /** In bytes: parts of it cannot be shared. */
+  readonly #unit: number
 
   constructor(
     seen: SharedMap,
@@ -192,6 +195,7 @@ export class FileSharing implements Examined {
     file: number,
     extents: readonly SharedExtent[],
     proven: ReadonlySet<number>,
+    unit: number,
   ) {
     this.status = status
     this.canReread = canReread
@@ -201,6 +205,7 @@ export class FileSharing implements Examined {
     this.#file = file
     this.#extents = extents
     this.#proven = proven
+    this.#unit = unit
   }
 
   /** The shared ranges in order; each is looked up only when it is asked for, so a file may share with itself. */
@@ -214,9 +219,13 @@ export class FileSharing implements Examined {
         address,
         extent,
       })
-      for (const { start, length, sighting } of [
+      for (const { start, length: all, sighting } of [
         ...this.#seen.find(extent.space, extent.position, extent.length),
       ]) {
+        // The last block of an earlier file, of which this one has more: only the whole of it can be shared.
+        const overhang = start + all < end ? (start + all) % this.#unit : 0
+        const length = all - overhang
+        if (length <= 0) continue
         if (sighting.file !== this.#file && !this.#proven.has(sighting.file)) continue
         if (start > at) yield part(at, start, undefined)
         yield part(start, start + length, sighting.address)

@@ -67,7 +67,8 @@ export function errnoName(number: number): string {
 
 /** @param path - what the call was about, for the error */
 export function systemError(syscall: string, number: number, path?: Uint8Array): ReftarError {
-  const text = getSystemErrorMap().get(-number)?.[1]
+  // libuv speaks of a socket.
+  const text = number === EOPNOTSUPP ? 'operation not supported' : getSystemErrorMap().get(-number)?.[1]
   const name = errnoName(number)
   const message = `${syscall}: ${text === undefined ? name : `${text} (${name})`}`
   return new ReftarError('SYSTEM_CALL', message, { errno: number, syscall, ...(path && { path }) })
