@@ -33,6 +33,7 @@ interface LateWork {
 const DEFAULT_FILE_MODE = 0o666
 const DEFAULT_DIRECTORY_MODE = 0o777
 const PERMISSIONS = 0o777
+const STICKY = 0o1000
 const OWNER_CAN_READ = 0o400
 const OWNER_CAN_SEARCH = 0o500
 const OPEN = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
@@ -251,7 +252,15 @@ export class TreeWriter {
       const later = (work: LateWork['work']) =>
         this.#lateDirectories.push({ directory, name, inode, path, work })
       const finish = (fd: number) =>
-        this.#finish({ ...entry, metadata }, fd, statFd(fd), path, OWNER_CAN_SEARCH, later, existing)
+        this.#finish(
+          { ...entry, metadata },
+          fd,
+          statFd(fd),
+          path,
+          OWNER_CAN_SEARCH,
+          later,
+          existing ? 'finishExisting' : 'finish',
+        )
       // A directory that may not be written cannot be moved, and one that exists still gets new names.
       if (existing || this.#staging.isStaged(directory)) later(finish)
       else finish(tree.fd(directory))
@@ -271,19 +280,17 @@ export class TreeWriter {
     path: Uint8Array,
     needed: number,
     later: (work: LateWork['work']) => void,
-    isExisting = false,
+    finish: 'finish' | 'finishExisting' = 'finish',
   ): void {
     const { metadata } = entry
     const { mode } = metadata
     const isModeLate = mode !== undefined && (mode & needed) !== needed && process.geteuid?.() !== 0
     const now: Metadata = isModeLate && !this.#staging.isPublished ? withoutMode(metadata) : metadata
-    const late = isExisting
-      ? this.#metadata.finishExisting(fd, status, now, () => path)
-      : this.#metadata.finish(fd, status, now, () => path)
+    const late = this.#metadata[finish](fd, status, now, () => path)
     if (late && this.#staging.isPublished) this.#metadata.finishLate(fd, late, () => path)
     else if (late) later(fd => this.#metadata.finishLate(fd, late, () => path))
     if (now !== metadata && mode !== undefined) {
-      const last = this.#metadata.modeOf(mode & PERMISSIONS)
+      const last = this.#metadata.modeOf(mode & (PERMISSIONS | STICKY))
       later(fd => this.#metadata.finishMode(fd, last, () => path))
     }
   }
