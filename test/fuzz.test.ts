@@ -4,7 +4,7 @@ import { fuzz } from './fuzz/fuzz.js'
 import { testDirectory } from './support/filesystems.js'
 
 /** Milliseconds; `npm run fuzz` takes its time. */
-const TIME = 30_000
+const TIME = 20_000
 
 t.setTimeout(120_000)
 

@@ -6,6 +6,7 @@ import { ReftarError } from '../../src/errors.js'
 import { extract } from '../../src/extract.js'
 import { list } from '../../src/list.js'
 import { verify } from '../../src/verify.js'
+import { setFlags } from '../support/attributes.js'
 
 /** So that what an archive asks for is never a matter of patience. */
 const limits = { logicalBytes: 64 * 1024 * 1024, depth: 200, entries: 5000 }
@@ -71,7 +72,21 @@ export async function wrongOf(bytes: Uint8Array, directory: string): Promise<str
   }
 }
 
-/** Whatever modes and flags it was given. */
+/** Removes a directory, whatever flags were given to what is in it. */
 function clear(target: string): void {
-  fs.rmSync(target, { recursive: true, force: true })
+  try {
+    fs.rmSync(target, { recursive: true, force: true })
+  } catch {
+    allowChanges(Buffer.from(target))
+    fs.rmSync(target, { recursive: true, force: true })
+  }
+}
+
+function allowChanges(path: Buffer): void {
+  const status = fs.lstatSync(path)
+  if (status.isFile() || status.isDirectory()) setFlags(path, 0)
+  if (!status.isDirectory()) return
+  for (const name of fs.readdirSync(path, { encoding: 'buffer' })) {
+    allowChanges(Buffer.concat([path, Buffer.from('/'), name]))
+  }
 }

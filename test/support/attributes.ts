@@ -69,7 +69,7 @@ export function flags(path: string): number {
 }
 
 /** These flags, and no others of those that can be set. */
-export function setFlags(path: string, wanted: number): void {
+export function setFlags(path: string | Buffer, wanted: number): void {
   const buffer = Buffer.alloc(8)
   withFd(path, fd => {
     check('FS_IOC_GETFLAGS', path, ioctl(fd, FS_IOC_GETFLAGS, 'void *', buffer))
@@ -152,7 +152,7 @@ function isXfs(path: string): boolean {
   return fs.statfsSync(dirname(path)).type === 0x58465342
 }
 
-function withFd<T>(path: string, use: (fd: number) => T): T {
+function withFd<T>(path: string | Buffer, use: (fd: number) => T): T {
   const fd = fs.openSync(path, fs.constants.O_RDONLY | fs.constants.O_NONBLOCK | fs.constants.O_NOFOLLOW)
   try {
     return use(fd)
@@ -165,7 +165,7 @@ function cString(latin1: string): Buffer {
   return Buffer.from(`${latin1}\0`, 'latin1')
 }
 
-function check(what: string, path: string, result: unknown): number {
+function check(what: string, path: string | Buffer, result: unknown): number {
   if (Number(result) === -1) throw new Error(`${what} ${path}: errno ${koffi.errno()}`)
   return Number(result)
 }
