@@ -291,6 +291,9 @@ export class SalvageParser {
     const { ordinal, type, name, linked } = entry
     this.#nextOrdinal = ordinal + 1
     while (this.#stack.length > 0 && this.#stack.at(-1)?.ordinal !== entry.parent) this.#stack.pop()
+    if (this.#stack.length === 0 && entry.parent !== 0) {
+      throw new ReftarError('BAD_STRUCTURE', `entry ${ordinal} has a parent that is not open`)
+    }
     const parent = this.#stack.at(-1)?.out ?? 0
     const metadata = this.#translated(entry)
     if (!metadata) return
@@ -311,13 +314,11 @@ export class SalvageParser {
   }
 
   #row(row: ReturnType<typeof decodeExtentRow>, blocks: SegmentBlocks, records: ArchiveRecord[]): void {
-    if (row.kind === 'end') {
-      this.#endFile(records, row.state)
-      return
-    }
     const file = this.#file
     if (!file) throw new ReftarError('BAD_STRUCTURE', `${row.kind} outside of a file`)
-    if (row.kind === 'dataRow') {
+    if (row.kind === 'end') {
+      this.#endFile(records, row.state)
+    } else if (row.kind === 'dataRow') {
       const inBlock = file.size % this.#blockSize
       let at = inBlock
       for (const part of blocks.salvage(row, inBlock)) {

@@ -19,6 +19,9 @@ export function ownerHere(
   return { uid: idFor(user, uid, userId), gid: idFor(group, gid, groupId) }
 }
 
+/** A mark at the beginning makes it another name. */
+const UTF_8 = new TextDecoder('utf-8', { ignoreBOM: true })
+
 function idFor(name: Uint8Array | undefined, id: number, look: (name: string) => number | undefined): number {
-  return (name && look(new TextDecoder().decode(name))) ?? id
+  return (name && look(UTF_8.decode(name))) ?? id
 }

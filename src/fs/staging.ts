@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { type ErrorCode, ReftarError } from '../errors.js'
 import { quotePath } from '../event.js'
@@ -11,7 +12,7 @@ import {
 } from '../sys/directory.js'
 import { EEXIST, ENOENT } from '../sys/errno.js'
 import { changeMode, setModified, syncFilesystem } from '../sys/file.js'
-import { S_IFDIR, type Status, statAt, statFd, typeOf } from '../sys/status.js'
+import { isSameFile, S_IFDIR, type Status, statAt, statFd, typeOf } from '../sys/status.js'
 import type { RestoredFile } from './clone-queue.js'
 import { type Directory, DirectoryTree, pathOf } from './directory-tree.js'
 import { PERMISSIONS } from './metadata.js'
@@ -207,6 +208,14 @@ export class Staging {
       throw exists(place, name)
     }
     rename(renameExchange, staging, target)
+    const replaced = this.#find({ directory: staging, existing: true }, name)
+    if (!found || !replaced || !isSameFile(replaced, found)) {
+      // Somebody else's, that would go with the staging directory.
+      rename(renameExchange, target, staging)
+      throw new ReftarError('TARGET_CHANGED', 'it was replaced while it was published', {
+        path: pathOf(target, name),
+      })
+    }
     return () => rename(renameExchange, target, staging)
   }
 
@@ -265,10 +274,13 @@ export class Staging {
     if (known) return known
     const fd = this.tree.fd(directory)
     this.#reportLeftovers(readDirectory(fd), directory)
-    const name = new TextEncoder().encode(`${PREFIX}${process.pid}-${startTime('self')}-${++counter}`)
+    // Not to be guessed: an archive may hold any name.
+    const secret = randomBytes(6).toString('hex')
+    const name = new TextEncoder().encode(`${PREFIX}${process.pid}-${startTime('self')}-${secret}`)
     mkdirat(fd, name, PRIVATE)
     try {
       const staging = this.tree.child(directory, name)
+      this.#checkOwn(staging)
       this.#directories.set(directory, staging)
       this.#everStaging.add(staging)
       return staging
@@ -278,9 +290,17 @@ export class Staging {
     }
   }
 
+  /** Whoever may write to the target can put a directory of his own in the place of a new one. @throws TARGET_CHANGED */
+  #checkOwn(staging: Directory): void {
+    if (statFd(this.tree.fd(staging)).uid === process.geteuid?.()) return
+    throw new ReftarError('TARGET_CHANGED', 'a new directory is not the one that was made', {
+      path: pathOf(staging),
+    })
+  }
+
   #reportLeftovers(names: readonly Uint8Array[], directory: Directory): void {
     for (const name of names) {
-      const match = /^\.reftar-(\d+)-(\d+)-\d+$/.exec(Buffer.from(name).toString('latin1'))
+      const match = /^\.reftar-(\d+)-(\d+)-[\da-f]+$/.exec(Buffer.from(name).toString('latin1'))
       if (!match || startTime(match[1] ?? '') === match[2]) continue
       this.#request.onNote(
         `${quotePath(pathOf(directory, name))} is left over from a run that was killed, and can be removed`,
@@ -288,8 +308,6 @@ export class Staging {
     }
   }
 }
-
-let counter = 0
 
 /** When a process started, in clock ticks since boot: proc(5), field 22 of stat. Undefined when there is none. */
 function startTime(pid: string): string | undefined {

@@ -6,6 +6,7 @@ export const AT_FDCWD = -100
 export const AT_SYMLINK_NOFOLLOW = 0x100
 export const AT_REMOVEDIR = 0x200
 export const AT_EMPTY_PATH = 0x1000
+const O_CLOEXEC = 0o2000000
 const RENAME_NOREPLACE = 1
 const RENAME_EXCHANGE = 2
 /** To know what is there without opening it: open(2). */
@@ -36,9 +37,9 @@ const libc = libcFunctions<{
   getdents64: 'intptr_t getdents64(int fd, void *buffer, size_t size)',
 })
 
-/** openat(2). @throws SYSTEM_CALL */
+/** openat(2), for this process only: programs that it runs do not inherit it. @throws SYSTEM_CALL */
 export function openat(directory: number, name: Uint8Array, flags: number, mode = 0): number {
-  return check(libc().openat(directory, cString(name), flags, mode), 'openat', name)
+  return check(libc().openat(directory, cString(name), flags | O_CLOEXEC, mode), 'openat', name)
 }
 
 /** mkdirat(2). @throws SYSTEM_CALL */
