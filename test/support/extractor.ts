@@ -7,9 +7,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Test } from 'tap'
-import { rawArchive } from '../../fixtures/recipes/raw.js'
+import { type RawRow, rawArchive } from '../../fixtures/recipes/raw.js'
 import { until } from '../cli/run.js'
-import { fifo, file, METADATA, owner } from './hostile.js'
+import { fifo, file, ground, METADATA, owner, unsorted } from './hostile.js'
 import { moduleCommand } from './trees.js'
 
 export interface Extraction {
@@ -196,4 +196,19 @@ export async function whileSwapping<T>(directory: string, link: string, work: ()
     swapper.kill('SIGKILL')
     await once(swapper, 'close')
   }
+}
+
+/** A scene with an archive in it, for a process that is held. */
+export function scene(t: Test, rows: readonly RawRow[]) {
+  const place = ground(t, 'xfs')
+  if (!place) return undefined
+  const path = join(place.base, 'archive')
+  fs.writeFileSync(path, unsorted(rows))
+  return { place, extraction: { file: path, target: place.target } }
+}
+
+/** Puts something else in the place of a name, which is moved away. */
+export function replace(path: string, make: (path: string) => void): void {
+  fs.renameSync(path, `${path}-moved`)
+  make(path)
 }

@@ -1,5 +1,6 @@
 // Archives that mean harm, made by a writer that obeys, and a place to open them in: a target, with things beside it
 // that nothing may change.
+import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import * as fs from 'node:fs'
 import { join } from 'node:path'
@@ -180,6 +181,17 @@ function namesIn(directory: string): string[] {
   }
   look('')
   return names.sort()
+}
+
+/** Takes all flags of inodes away, of those that are there: what is immutable cannot be removed. */
+export function clearFlags(...paths: readonly string[]): void {
+  const script = [
+    'import fcntl, os, struct, sys',
+    'for path in sys.argv[1:]:',
+    '    if os.path.isfile(path) and not os.path.islink(path):',
+    '        fcntl.ioctl(os.open(path, os.O_RDONLY), 0x40086602, struct.pack("q", 0))',
+  ]
+  execFileSync('python3', ['-c', script.join('\n'), ...paths])
 }
 
 export function empty(directory: string): void {

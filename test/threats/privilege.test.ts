@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process'
 import * as fs from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import { invalidRecipes } from '../../fixtures/recipes/invalid.js'
 import {
   data,
   end,
@@ -389,6 +390,18 @@ t.test('M7 a name that looks like an option is a name', async t => {
   t.equal(code, 0)
   t.same(fs.readdirSync(place.target).sort(), [...names].sort())
   t.same(beside(place), before)
+})
+
+t.test('M8 every invalid archive is refused by every reader in the same way', async t => {
+  const place = ground(t, 'xfs')
+  if (!place) return
+  fs.writeFileSync(join(place.target, 'of before'), 'in the target')
+  const wrong: string[] = []
+  const recipes = invalidRecipes().filter(({ what }) => !what.startsWith('end-missing'))
+  for (const { code, what, archive } of recipes) {
+    for (const line of await refusals(place, archive, code, false)) wrong.push(`${code}--${what}: ${line}`)
+  }
+  t.same(wrong, [], `${recipes.length} archives`)
 })
 
 t.test('M8 what every other reader refuses, a salvage does not pass over in silence', async t => {
