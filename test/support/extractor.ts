@@ -122,13 +122,15 @@ export class Extractor {
     }
   }
 
-  /** Extracts, and holds it at one call after the other, each time to do something meanwhile. */
+  /** Extracts, and holds it at one call after the other, those of one name in a row, to do something meanwhile. */
   async heldAt(extraction: Extraction, ...holds: readonly Hold[]): Promise<Outcome & { held: number }> {
-    const calls = holds.map(({ call }) => call).join()
-    const injections = holds.flatMap(({ call, when = 1, after = false }) => [
-      '-e',
-      `inject=${call}:delay_${after ? 'exit' : 'enter'}=${HELD * 1000}:when=${when}`,
-    ])
+    const calls = [...new Set(holds.map(({ call }) => call))]
+    const injections = calls.flatMap(name => {
+      const of = holds.filter(({ call }) => call === name)
+      const [first, last] = [of[0], of.at(-1)].map(hold => hold?.when ?? 1)
+      const side = of[0]?.after ? 'exit' : 'enter'
+      return ['-e', `inject=${name}:delay_${side}=${HELD * 1000}:when=${first}..${last}`]
+    })
     return this.traced(['-o', '/dev/null', '-e', `trace=${calls}`, ...injections], async () => {
       let hasEnded = false
       const extracting = this.extract(extraction).finally(() => {
