@@ -147,7 +147,7 @@ export class ArchiveParser {
     const magic = this.#queue.peek(SEGMENT_MAGIC.byteLength)
     if (!magic) return 'wait'
     if (equalBytes(magic, TRAILER_MAGIC)) {
-      this.#structure.finish()
+      this.#finishStructure()
       this.#state = { at: 'trailer' }
       return 'next'
     }
@@ -160,6 +160,14 @@ export class ArchiveParser {
     const header = decodeSegmentHeader(bytes, this.#position(), this.#header.blockSize)
     this.#state = { at: 'tables', header }
     return 'next'
+  }
+
+  #finishStructure(): void {
+    try {
+      this.#structure.finish()
+    } catch (error) {
+      throw located(error, this.#queue.consumed, this.#structure.path())
+    }
   }
 
   #readTrailer(): 'next' | 'wait' {

@@ -6,7 +6,7 @@ export interface Limits {
   readonly references: number
   /** Directories within each other. */
   readonly depth: number
-  /** Sum of the sizes of all files, in bytes. */
+  /** Sum of the sizes of all files and of what is reserved beyond their ends, in bytes. */
   readonly logicalBytes: number
   /**
    * Bytes of files, holes aside, for each byte of the archive so far: what a reader that cannot clone has to write. The

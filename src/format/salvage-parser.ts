@@ -214,6 +214,7 @@ export class SalvageParser {
 
   #salvage(header: SegmentHeader, tables: SegmentTables, payload: Uint8Array): readonly ArchiveRecord[] {
     const records: ArchiveRecord[] = []
+    this.#structure.archiveBytes = this.#queue.consumed
     this.#offset = header.offset
     this.#begin(header, tables, records)
     const rowsAt = header.offset + SEGMENT_HEADER_SIZE + header.openDirectories * 8 + header.namesLength

@@ -39,6 +39,8 @@ export class Structure {
   #entries = 0
   #references = 0
   #logicalBytes = 0
+  /** Beyond the ends of files. */
+  #reservedBytes = 0
   /** Without holes. */
   #expandedBytes = 0
   /** What has been read of an archive, in bytes; a writer has no limit. */
@@ -86,6 +88,8 @@ export class Structure {
       this.#checkOrder(entry)
     }
     this.#checkLink(entry)
+    this.#reservedBytes += entry.metadata.reserved ?? 0
+    this.#count('logicalBytes', this.#logicalBytes + this.#reservedBytes)
     this.#entries = ordinal
     if (entry.linked) this.#linked.add(ordinal)
     if (isRoot) this.#stack.length = 0
@@ -114,7 +118,7 @@ export class Structure {
       }
     }
     if (row.kind === 'reference') this.#count('references', ++this.#references)
-    this.#count('logicalBytes', this.#logicalBytes + row.length)
+    this.#count('logicalBytes', this.#logicalBytes + this.#reservedBytes + row.length)
     this.#logicalBytes += row.length
     if (row.kind === 'dataRow' || row.kind === 'reference') this.#expand(row.length)
     file.size += row.length

@@ -120,7 +120,7 @@ export class EntryRecords {
       }
       // First of all: for a file that the kernel makes up, it is a change.
       const captured = this.#capture(fd, opened, path)
-      const file = await this.#files.examine(fd, statFd(fd), directory, name)
+      const file = await this.#files.examine(fd, opened, directory, name)
       const { reserved } = file
       clone = this.#snapshot(file, directory, captured)
       const status = clone?.status ?? file.status

@@ -46,6 +46,11 @@ export function isBestowed(name: Uint8Array): boolean {
   return BESTOWED.includes(latin1(name))
 }
 
+/** Whether an attribute gives a program rights that its user has not. */
+export function isPrivilege(name: Uint8Array): boolean {
+  return latin1(name) === 'security.capability'
+}
+
 /** Whether an attribute of what existed is to go: a label is the system's own. */
 export function isForeign(name: Uint8Array): boolean {
   return latin1(name) !== 'security.selinux'

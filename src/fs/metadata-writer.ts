@@ -12,7 +12,7 @@ import {
 import { systemError } from '../sys/koffi.js'
 import { S_IFLNK, type Status, sameTime, statAt, statFd, typeOf } from '../sys/status.js'
 import { setXattr } from '../sys/xattr.js'
-import { applyXattrs, isBestowed, isForeign, type OnFailure } from './extended-attributes.js'
+import { applyXattrs, isBestowed, isForeign, isPrivilege, type OnFailure } from './extended-attributes.js'
 import { applyEarlyFlags, applyFlags, applyLateAttributes, lateAttributes } from './inode-attributes.js'
 import { PERMISSIONS, timeText, xattrTargetOf } from './metadata.js'
 import { ownerHere } from './owners.js'
@@ -21,7 +21,7 @@ import { ownerHere } from './owners.js'
 export interface MetadataPolicy {
   /** Give entries to the owners that they had. */
   readonly sameOwner: boolean
-  /** Give entries the exact mode that they had, whatever the umask. */
+  /** Give entries the exact mode that they had, whatever the umask, and programs their capabilities. */
   readonly samePermissions: boolean
   /** Owners are their numbers, whatever their names are here. */
   readonly numericOwner: boolean
@@ -187,7 +187,8 @@ export class MetadataWriter {
     onFailure: OnFailure,
   ): void {
     if (!xattrs || (typeOf(status) === S_IFLNK && xattrs.length === 0)) return
-    applyXattrs(xattrTargetOf(fd, status), xattrs, goes, onFailure)
+    const wanted = this.#policy.samePermissions ? xattrs : xattrs.filter(({ name }) => !isPrivilege(name))
+    applyXattrs(xattrTargetOf(fd, status), wanted, goes, onFailure)
   }
 
   #mode(

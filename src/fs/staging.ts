@@ -1,22 +1,13 @@
-import { randomBytes } from 'node:crypto'
-import { readFileSync } from 'node:fs'
 import { type ErrorCode, ReftarError } from '../errors.js'
 import { quotePath } from '../event.js'
-import {
-  AT_REMOVEDIR,
-  mkdirat,
-  readDirectory,
-  renameExchange,
-  renameNoReplace,
-  unlinkat,
-} from '../sys/directory.js'
+import { mkdirat, renameExchange, renameNoReplace, unlinkat } from '../sys/directory.js'
 import { EEXIST, ENOENT } from '../sys/errno.js'
 import { changeMode, setModified, syncFilesystem } from '../sys/file.js'
-import { isSameFile, S_IFDIR, type Status, statAt, statFd, typeOf } from '../sys/status.js'
+import { type Inode, isSameFile, S_IFDIR, type Status, statAt, statFd, typeOf } from '../sys/status.js'
 import type { RestoredFile } from './clone-queue.js'
 import { type Directory, DirectoryTree, pathOf } from './directory-tree.js'
 import { PERMISSIONS } from './metadata.js'
-import { removeTree } from './remove-tree.js'
+import { PRIVATE, StagingDirectories } from './staging-directories.js'
 
 /** What becomes of names that exist in the target: it fails, they stay, or they are replaced. */
 export type Existing = 'refuse' | 'keep' | 'overwrite'
@@ -44,9 +35,6 @@ export interface StagingRequest {
   readonly onProblem: (code: ErrorCode, path: Uint8Array, message: string) => void
 }
 
-const PREFIX = '.reftar-'
-const PRIVATE = 0o700
-
 /**
  * Everything new is made in private directories inside the existing ones that will receive it, because a rename out
  * of one can fail between subvolumes and projects; then published by renames that replace nothing, or that put what
@@ -56,9 +44,7 @@ export class Staging {
   readonly tree = new DirectoryTree('TARGET_CHANGED')
   readonly root: Place
   readonly #request: StagingRequest
-  /** By the directory that will receive; until they are removed. */
-  readonly #directories = new Map<Directory, Directory>()
-  readonly #everStaging = new Set<Directory>()
+  readonly #directories: StagingDirectories
   readonly #publications: Publication[] = []
   /** Names, by their identity, that stay in their staging directory until that goes. */
   readonly #dropped = new Set<Uint8Array>()
@@ -67,6 +53,7 @@ export class Staging {
   /** @throws SYSTEM_CALL when the target cannot be opened */
   constructor(request: StagingRequest) {
     this.#request = request
+    this.#directories = new StagingDirectories(this.tree, request.onNote)
     this.root = { directory: this.tree.root(request.target), existing: true }
   }
 
@@ -76,7 +63,7 @@ export class Staging {
 
   /** Where to make a new name that is no directory; {@link Staging.made} is told once it is there. @throws SYSTEM_CALL */
   directoryFor(place: Place): Directory {
-    return place.existing ? this.#stagingIn(place.directory) : place.directory
+    return place.existing ? this.#directories.in(place.directory) : place.directory
   }
 
   /** @throws TARGET_EXISTS for a name that is in the way */
@@ -93,7 +80,7 @@ export class Staging {
       this.#dropped.add(name)
       return
     }
-    this.#publications.push({ staging: this.#stagingIn(place.directory), target: place.directory, name })
+    this.#publications.push({ staging: this.#directories.in(place.directory), target: place.directory, name })
   }
 
   /**
@@ -103,8 +90,9 @@ export class Staging {
    */
   setAside(file: RestoredFile, ordinal: number): void {
     let staging = file.directory
-    while (staging.parent && !this.#isStagingDirectory(staging)) staging = staging.parent
-    const name = Buffer.from(`${PREFIX}lost-${ordinal}`)
+    while (staging.parent && !this.#directories.has(staging)) staging = staging.parent
+    // No entry can have that name: the one of the directory is a secret.
+    const name = Buffer.concat([staging.name, Buffer.from(`-${ordinal}`)])
     renameNoReplace(this.tree.fd(file.directory), file.name, this.tree.fd(staging), name)
     file.directory = staging
     file.name = name
@@ -138,7 +126,7 @@ export class Staging {
     if (found && typeOf(found) === S_IFDIR)
       return { directory: this.tree.child(place.directory, name), existing: true }
     const isKept = found !== undefined && this.#isKept(place, name, found)
-    const staging = this.#stagingIn(place.directory)
+    const staging = this.#directories.in(place.directory)
     const made = this.#make(staging, name)
     const { directory } = made
     if (isKept) this.#dropped.add(name)
@@ -148,12 +136,12 @@ export class Staging {
 
   /** Whether a directory waits in a staging directory for its own place. */
   isStaged(directory: Directory): boolean {
-    return this.#isStagingDirectory(directory.parent)
+    return this.#directories.has(directory.parent)
   }
 
   /** Where what was made in a directory is once everything is published. */
   placeOf(directory: Directory): Directory {
-    return this.#isStagingDirectory(directory) ? (directory.parent as Directory) : directory
+    return this.#directories.has(directory) ? (directory.parent as Directory) : directory
   }
 
   /** Gives every new name its place, or none of them. @throws TARGET_EXISTS, SYSTEM_CALL */
@@ -162,12 +150,12 @@ export class Staging {
     try {
       for (const publication of this.#publications) done.push(this.#publish(publication))
     } catch (error) {
-      for (const undo of done.reverse()) undo()
+      for (const undo of done.reverse()) this.#try(undo)
       throw error
     }
     this.#isPublished = true
     for (const { directory, target } of this.#publications) if (directory) directory.parent = target
-    this.#removeStaging()
+    this.#directories.remove()
   }
 
   /** Writes back every filesystem that was written to. @throws SYSTEM_CALL */
@@ -182,7 +170,7 @@ export class Staging {
 
   /** Removes what was not published, and lets go of everything. */
   close(): void {
-    this.#removeStaging()
+    this.#directories.remove()
     this.tree.close()
   }
 
@@ -192,13 +180,10 @@ export class Staging {
 
   /** Returns what takes it back. */
   #publish({ staging, target, name }: Publication): () => void {
-    const rename = (work: typeof renameNoReplace, from: Directory, to: Directory) => {
-      const fromFd = this.tree.fd(from)
-      work(fromFd, name, this.tree.fd(to), name)
-    }
+    const made = statAt(this.tree.fd(staging), name)
     try {
-      rename(renameNoReplace, staging, target)
-      return () => rename(renameNoReplace, target, staging)
+      this.#rename(renameNoReplace, staging, target, name)
+      return () => this.#takeBack(renameNoReplace, target, staging, name, made)
     } catch (error) {
       if (!(error instanceof ReftarError) || error.errno !== EEXIST) throw error
     }
@@ -207,16 +192,46 @@ export class Staging {
     if (this.#request.existing !== 'overwrite' || (found && typeOf(found) === S_IFDIR)) {
       throw exists(place, name)
     }
-    rename(renameExchange, staging, target)
-    const replaced = this.#find({ directory: staging, existing: true }, name)
-    if (!found || !replaced || !isSameFile(replaced, found)) {
-      // Somebody else's, that would go with the staging directory.
-      rename(renameExchange, target, staging)
-      throw new ReftarError('TARGET_CHANGED', 'it was replaced while it was published', {
-        path: pathOf(target, name),
-      })
+    this.#rename(renameExchange, staging, target, name)
+    const takeBack = () => this.#takeBack(renameExchange, target, staging, name, made)
+    if (found && this.#is(staging, name, found)) return takeBack
+    this.#try(takeBack)
+    throw new ReftarError('TARGET_CHANGED', 'it was replaced while it was published', {
+      path: pathOf(target, name),
+    })
+  }
+
+  /** What comes back may be somebody else's, who was there in between: it must not go with the staging directory. */
+  #takeBack(
+    rename: typeof renameNoReplace,
+    target: Directory,
+    staging: Directory,
+    name: Uint8Array,
+    made: Inode,
+  ): void {
+    this.#rename(rename, target, staging, name)
+    if (this.#is(staging, name, made)) return
+    this.#directories.keep(staging)
+    throw new ReftarError('TARGET_CHANGED', `${quotePath(pathOf(target, name))} was replaced`)
+  }
+
+  /** What cannot be taken back does not keep the rest from it. */
+  #try(takeBack: () => void): void {
+    try {
+      takeBack()
+    } catch (error) {
+      this.#request.onNote(`a name is not taken back: ${(error as Error).message}`)
     }
-    return () => rename(renameExchange, target, staging)
+  }
+
+  #rename(rename: typeof renameNoReplace, from: Directory, to: Directory, name: Uint8Array): void {
+    const fromFd = this.tree.fd(from)
+    rename(fromFd, name, this.tree.fd(to), name)
+  }
+
+  #is(directory: Directory, name: Uint8Array, inode: Inode): boolean {
+    const found = this.#find({ directory, existing: true }, name)
+    return found !== undefined && isSameFile(found, inode)
   }
 
   /** Of a name that is taken: whether what is new is dropped for it. @throws TARGET_EXISTS */
@@ -226,29 +241,6 @@ export class Staging {
     if (existing !== 'keep') throw exists(place, name)
     onProblem('TARGET_EXISTS', pathOf(place.directory, name), 'is already there, and is kept')
     return true
-  }
-
-  #removeStaging(): void {
-    for (const staging of this.#directories.values()) {
-      try {
-        this.tree.leave(staging)
-        if (!this.#tryRemove(staging)) removeTree(this.tree, staging)
-      } catch (error) {
-        const message = `${quotePath(pathOf(staging))} could not be removed: ${(error as Error).message}`
-        this.#request.onNote(message)
-      }
-    }
-    this.#directories.clear()
-  }
-
-  /** Whether it was empty, as it is when everything was published. */
-  #tryRemove({ parent, name }: Directory): boolean {
-    try {
-      if (parent) unlinkat(this.tree.fd(parent), name, AT_REMOVEDIR)
-      return true
-    } catch {
-      return false
-    }
   }
 
   #find(place: Place, name: Uint8Array): Status | undefined {
@@ -263,59 +255,6 @@ export class Staging {
   #make(parent: Directory, name: Uint8Array): Place {
     mkdirat(this.tree.fd(parent), name, PRIVATE)
     return { directory: this.tree.child(parent, name), existing: false }
-  }
-
-  #isStagingDirectory(directory: Directory | undefined): boolean {
-    return directory !== undefined && this.#everStaging.has(directory)
-  }
-
-  #stagingIn(directory: Directory): Directory {
-    const known = this.#directories.get(directory)
-    if (known) return known
-    const fd = this.tree.fd(directory)
-    this.#reportLeftovers(readDirectory(fd), directory)
-    // Not to be guessed: an archive may hold any name.
-    const secret = randomBytes(6).toString('hex')
-    const name = new TextEncoder().encode(`${PREFIX}${process.pid}-${startTime('self')}-${secret}`)
-    mkdirat(fd, name, PRIVATE)
-    try {
-      const staging = this.tree.child(directory, name)
-      this.#checkOwn(staging)
-      this.#directories.set(directory, staging)
-      this.#everStaging.add(staging)
-      return staging
-    } catch (error) {
-      unlinkat(this.tree.fd(directory), name, AT_REMOVEDIR)
-      throw error
-    }
-  }
-
-  /** Whoever may write to the target can put a directory of his own in the place of a new one. @throws TARGET_CHANGED */
-  #checkOwn(staging: Directory): void {
-    if (statFd(this.tree.fd(staging)).uid === process.geteuid?.()) return
-    throw new ReftarError('TARGET_CHANGED', 'a new directory is not the one that was made', {
-      path: pathOf(staging),
-    })
-  }
-
-  #reportLeftovers(names: readonly Uint8Array[], directory: Directory): void {
-    for (const name of names) {
-      const match = /^\.reftar-(\d+)-(\d+)-[\da-f]+$/.exec(Buffer.from(name).toString('latin1'))
-      if (!match || startTime(match[1] ?? '') === match[2]) continue
-      this.#request.onNote(
-        `${quotePath(pathOf(directory, name))} is left over from a run that was killed, and can be removed`,
-      )
-    }
-  }
-}
-
-/** When a process started, in clock ticks since boot: proc(5), field 22 of stat. Undefined when there is none. */
-function startTime(pid: string): string | undefined {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1')
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]
-  } catch {
-    return undefined
   }
 }
 

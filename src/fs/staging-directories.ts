@@ -1,0 +1,121 @@
+import { randomBytes } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { ReftarError } from '../errors.js'
+import { quotePath } from '../event.js'
+import { AT_REMOVEDIR, mkdirat, readDirectory, unlinkat } from '../sys/directory.js'
+import { statFd } from '../sys/status.js'
+import { type Directory, type DirectoryTree, pathOf } from './directory-tree.js'
+import { removeTree } from './remove-tree.js'
+
+const PREFIX = '.reftar-'
+const LEFTOVER = /^\.reftar-(\d+)-(\d+)-[\da-f]+$/
+export const PRIVATE = 0o700
+const OTHERS_CAN_WRITE = 0o022
+
+/** Private directories inside of those that will receive what is made in them; one each. */
+export class StagingDirectories {
+  readonly #tree: DirectoryTree
+  readonly #onNote: (message: string) => void
+  /** By the directory that will receive; until they are removed. */
+  readonly #directories = new Map<Directory, Directory>()
+  readonly #ever = new Set<Directory>()
+  readonly #kept = new Set<Directory>()
+
+  constructor(tree: DirectoryTree, onNote: (message: string) => void) {
+    this.#tree = tree
+    this.#onNote = onNote
+  }
+
+  /** Whether a directory is one of these, or was until it was removed. */
+  has(directory: Directory | undefined): boolean {
+    return directory !== undefined && this.#ever.has(directory)
+  }
+
+  /** The one in a directory, which is made when it is first asked for. @throws TARGET_CHANGED, SYSTEM_CALL */
+  in(directory: Directory): Directory {
+    const known = this.#directories.get(directory)
+    if (known) return known
+    const fd = this.#tree.fd(directory)
+    this.#reportLeftovers(readDirectory(fd), directory)
+    // Not to be guessed: an archive may hold any name.
+    const secret = randomBytes(6).toString('hex')
+    const name = Buffer.from(`${PREFIX}${process.pid}-${startTime('self')}-${secret}`)
+    mkdirat(fd, name, PRIVATE)
+    const staging = this.#open(directory, name)
+    this.#checkNew(staging)
+    this.#directories.set(directory, staging)
+    this.#ever.add(staging)
+    return staging
+  }
+
+  /** Something lies in it that this run did not make, so it stays. */
+  keep(staging: Directory): void {
+    this.#kept.add(staging)
+  }
+
+  /** Removes them, with all that is still in them. */
+  remove(): void {
+    for (const staging of this.#directories.values()) {
+      try {
+        this.#tree.leave(staging)
+        if (this.#kept.has(staging))
+          this.#onNote(`${quotePath(pathOf(staging))} holds what others have put there`)
+        else if (!this.#removeEmpty(staging)) removeTree(this.#tree, staging)
+      } catch (error) {
+        const message = `${quotePath(pathOf(staging))} could not be removed: ${(error as Error).message}`
+        this.#onNote(message)
+      }
+    }
+    this.#directories.clear()
+  }
+
+  #open(directory: Directory, name: Uint8Array): Directory {
+    try {
+      return this.#tree.child(directory, name)
+    } catch (error) {
+      unlinkat(this.#tree.fd(directory), name, AT_REMOVEDIR)
+      throw error
+    }
+  }
+
+  /** Whoever may write to the target can put a directory in the place of a new one. @throws TARGET_CHANGED */
+  #checkNew(staging: Directory): void {
+    const fd = this.#tree.fd(staging)
+    const { uid, mode } = statFd(fd)
+    const isOurs = uid === process.geteuid?.() && (mode & OTHERS_CAN_WRITE) === 0
+    if (isOurs && readDirectory(fd).length === 0) return
+    throw new ReftarError('TARGET_CHANGED', 'a new directory is not the one that was made', {
+      path: pathOf(staging),
+    })
+  }
+
+  /** Whether it was empty, as it is when everything was published. */
+  #removeEmpty({ parent, name }: Directory): boolean {
+    try {
+      if (parent) unlinkat(this.#tree.fd(parent), name, AT_REMOVEDIR)
+      return true
+    } catch {
+      return false
+    }
+  }
+
+  #reportLeftovers(names: readonly Uint8Array[], directory: Directory): void {
+    for (const name of names) {
+      const match = LEFTOVER.exec(Buffer.from(name).toString('latin1'))
+      if (!match || startTime(match[1] ?? '') === match[2]) continue
+      this.#onNote(
+        `${quotePath(pathOf(directory, name))} is left over from a run that was killed, and can be removed`,
+      )
+    }
+  }
+}
+
+/** When a process started, in clock ticks since boot: proc(5), field 22 of stat. Undefined when there is none. */
+function startTime(pid: string): string | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1')
+    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]
+  } catch {
+    return undefined
+  }
+}
