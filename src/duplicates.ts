@@ -1,5 +1,5 @@
 import { DataSpace } from './format/data-space.js'
-import { EntryPaths } from './format/path.js'
+import { EntryPath, EntryPaths } from './format/path.js'
 import { type ArchiveRecord, lengthOf } from './record.js'
 import { blockSplitter } from './stream/block-splitter.js'
 import { crcDedup } from './stream/crc-dedup.js'
@@ -18,7 +18,7 @@ export interface Duplicate {
 
 interface NamedFile {
   readonly number: number
-  readonly path: Uint8Array
+  readonly path: EntryPath
 }
 
 interface FilePlace {
@@ -51,13 +51,13 @@ class DuplicateTally {
     (place, length, next) => place.file === next.file && place.offset + length === next.offset,
   )
   readonly #duplicates = new Map<string, { path: Uint8Array; earlier: Uint8Array; bytes: number }>()
-  #file: NamedFile = { number: 0, path: new Uint8Array(0) }
+  #file: NamedFile = { number: 0, path: new EntryPath() }
   /** In the file. */
   #offset = 0
 
   take(record: ArchiveRecord): void {
     if (record.kind === 'entry') {
-      this.#file = { number: record.ordinal, path: this.#paths.pathOf(record) }
+      this.#file = { number: record.ordinal, path: this.#paths.of(record) }
       this.#offset = 0
     } else if (record.kind === 'data') {
       this.#space.append(0, record.bytes.byteLength, { file: this.#file, offset: this.#offset })
@@ -76,6 +76,6 @@ class DuplicateTally {
     const key = `${this.#file.number} ${earlier.number}`
     const known = this.#duplicates.get(key)
     if (known) known.bytes += bytes
-    else this.#duplicates.set(key, { path: this.#file.path, earlier: earlier.path, bytes })
+    else this.#duplicates.set(key, { path: this.#file.path.bytes, earlier: earlier.path.bytes, bytes })
   }
 }

@@ -1,5 +1,5 @@
 import type { Limits } from './format/limits.js'
-import { EntryPaths } from './format/path.js'
+import { type EntryPath, EntryPaths } from './format/path.js'
 import { type ArchiveRecord, type Entry, lengthOf } from './record.js'
 import { type DecodeSummary, decoding } from './stream/extent-decoder.js'
 import { type Stage, stage } from './stream/stage.js'
@@ -28,17 +28,17 @@ export interface ListedEntry {
  */
 export function list(options: ListOptions = {}): Stage<ListedEntry, DecodeSummary> {
   const paths = new EntryPaths()
-  const linked = new Map<number, Uint8Array>()
+  const linked = new Map<number, EntryPath>()
   let file: { entry: Entry; path: Uint8Array; size: number } | undefined
 
   function* listed(records: readonly ArchiveRecord[]): Generator<ListedEntry, void, undefined> {
     for (const record of records) {
       if (record.kind === 'entry') {
-        const path = paths.pathOf(record)
+        const path = paths.of(record)
         const { type, metadata } = record
-        const opened = { entry: record, path, size: 0 }
+        const opened = { entry: record, path: path.bytes, size: 0 }
         if (record.linked) linked.set(record.ordinal, path)
-        const linkPath = metadata.linkTo === undefined ? undefined : linked.get(metadata.linkTo)
+        const linkPath = metadata.linkTo === undefined ? undefined : linked.get(metadata.linkTo)?.bytes
         if (type === 'file') file = opened
         else yield { ...opened, changed: false, ...(linkPath && { linkPath }) }
       } else if (file && record.kind === 'end') {

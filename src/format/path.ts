@@ -16,17 +16,33 @@ export function joinPath(parts: readonly Uint8Array[]): Uint8Array {
   return path
 }
 
-/** Follows the entries of a record stream and knows the path of each. */
-export class EntryPaths {
-  readonly #open: { readonly ordinal: number; readonly name: Uint8Array }[] = []
+/** Where an entry is in the archive. What is in one directory shares the way there: of deep trees, paths would be large. */
+export class EntryPath {
+  readonly #above: EntryPath | undefined
+  readonly #name: Uint8Array
+
+  constructor(above?: EntryPath, name: Uint8Array = new Uint8Array(0)) {
+    this.#above = above
+    this.#name = name
+  }
 
   /** From the root of the archive, as raw bytes; empty for the target directory itself. */
-  pathOf({ ordinal, parent, name, type }: Entry): Uint8Array {
+  get bytes(): Uint8Array {
+    const names: Uint8Array[] = []
+    for (let at: EntryPath | undefined = this; at; at = at.#above)
+      if (at.#name.byteLength > 0) names.push(at.#name)
+    return joinPath(names.reverse())
+  }
+}
+
+/** Follows the entries of a record stream and knows the path of each. */
+export class EntryPaths {
+  readonly #open: { readonly ordinal: number; readonly path: EntryPath }[] = []
+
+  of({ ordinal, parent, name, type }: Entry): EntryPath {
     while (this.#open.length > 0 && this.#open.at(-1)?.ordinal !== parent) this.#open.pop()
-    const path = joinPath(
-      [...this.#open.map(directory => directory.name), name].filter(part => part.byteLength > 0),
-    )
-    if (type === 'directory') this.#open.push({ ordinal, name })
+    const path = new EntryPath(this.#open.at(-1)?.path, name)
+    if (type === 'directory') this.#open.push({ ordinal, path })
     return path
   }
 }

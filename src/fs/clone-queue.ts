@@ -1,5 +1,6 @@
 import { setImmediate } from 'node:timers/promises'
 import { ReftarError, withPath } from '../errors.js'
+import type { EntryPath } from '../format/path.js'
 import type { Origin } from '../record.js'
 import { openat } from '../sys/directory.js'
 import { close, closingOnError, dataSync, OPEN_FILE, syncFilesystem } from '../sys/file.js'
@@ -21,7 +22,7 @@ export interface OpenTarget {
   readonly fd: number
   readonly file: RestoredFile
   /** In the archive. */
-  readonly path: Uint8Array
+  readonly path: EntryPath
   /** Clones that are still in the queue. */
   waiting: number
   /** All its records have come: its size, in bytes. */
@@ -131,7 +132,7 @@ export class CloneQueue {
         isEnd: target.ended === targetOffset + length,
       })
     } catch (error) {
-      throw withPath(error, target.path)
+      throw withPath(error, target.path.bytes)
     }
   }
 

@@ -1,6 +1,7 @@
 import { constants } from 'node:fs'
 import { ReftarError } from '../errors.js'
 import { DataSpace } from '../format/data-space.js'
+import type { EntryPath } from '../format/path.js'
 import type { Data, End, Entry, Hole, Missing, Reference } from '../record.js'
 import { openat } from '../sys/directory.js'
 import { EOPNOTSUPP } from '../sys/errno.js'
@@ -44,7 +45,7 @@ interface OpenFile extends OpenTarget {
 /** A file that has all its data and metadata. */
 export interface FinishedFile {
   readonly entry: Entry
-  readonly path: Uint8Array
+  readonly path: EntryPath
   readonly file: RestoredFile
   readonly fd: number
   readonly status: Status
@@ -92,7 +93,7 @@ export class FileWriter {
   }
 
   /** @throws SYSTEM_CALL */
-  create(entry: Entry, directory: Directory, path: Uint8Array): RestoredFile {
+  create(entry: Entry, directory: Directory, path: EntryPath): RestoredFile {
     const { name, metadata } = entry
     // Without root, attributes can be set only of what may be written.
     const needed = process.geteuid?.() === 0 ? OWNER_CAN_READ : OWNER_CAN_READ | OWNER_CAN_WRITE
@@ -204,7 +205,11 @@ export class FileWriter {
     } else {
       summary.missingBytes += gap.length
       const where = `${gap.length} bytes at ${size}`
-      onProblem('SYSTEM_CALL', open.path, `${where} are missing, the source gave ${errnoName(gap.errno)}`)
+      onProblem(
+        'SYSTEM_CALL',
+        open.path.bytes,
+        `${where} are missing, the source gave ${errnoName(gap.errno)}`,
+      )
     }
   }
 
@@ -233,11 +238,11 @@ export class FileWriter {
   #end(open: OpenFile, { state }: End): void {
     const { summary, onEntry, onProblem } = this.#request
     this.#file = undefined
-    if (state === 'changed') onProblem('SOURCE_CHANGED', open.path, 'changed while it was archived')
+    if (state === 'changed') onProblem('SOURCE_CHANGED', open.path.bytes, 'changed while it was archived')
     summary.files++
     summary.logicalBytes += open.size
     this.#queue.end(open, open.size)
-    onEntry(open.path, open.size)
+    onEntry(open.path.bytes, open.size)
   }
 
   #finish(open: OpenFile): void {

@@ -1,7 +1,7 @@
 import { constants } from 'node:fs'
 import { type ErrorCode, ReftarError } from '../errors.js'
 import { quotePath } from '../event.js'
-import { EntryPaths } from '../format/path.js'
+import { EntryPath, EntryPaths } from '../format/path.js'
 import type { ArchiveRecord, EndState, Entry, Metadata } from '../record.js'
 import { O_PATH, openat, readDirectory } from '../sys/directory.js'
 import { ENOENT } from '../sys/errno.js'
@@ -31,14 +31,14 @@ export interface ComparisonRequest {
 /** A directory of the archive; without a directory of the tree, nothing in it is looked for. */
 interface OpenDirectory {
   readonly ordinal: number
-  readonly path: Uint8Array
+  readonly path: EntryPath
   readonly directory: Directory | undefined
   /** The names that the archive has, where it has all: of a directory that was captured. */
   readonly names: Set<string> | undefined
 }
 
 interface FileInHand {
-  readonly path: Uint8Array
+  readonly path: EntryPath
   /** Of the extents so far, in bytes. */
   size: number
   /** In the tree. */
@@ -47,8 +47,6 @@ interface FileInHand {
   differs: boolean
 }
 
-const NO_NAME = new Uint8Array(0)
-
 /** Compares records with the tree below a directory: what is there, what it says, what it holds, and what it shares. */
 export class TreeComparison {
   readonly #request: ComparisonRequest
@@ -56,7 +54,7 @@ export class TreeComparison {
   readonly #content: ContentComparison
   readonly #paths = new EntryPaths()
   /** Of entries that later ones may be hard links to: the inode that stands for them. */
-  readonly #linked = new Map<number, { readonly inode: Inode; readonly path: Uint8Array }>()
+  readonly #linked = new Map<number, { readonly inode: Inode; readonly path: EntryPath }>()
   readonly #stack: OpenDirectory[] = []
   #file: FileInHand | undefined
 
@@ -65,7 +63,7 @@ export class TreeComparison {
     this.#request = request
     this.#content = new ContentComparison(this.#tree, request.summary)
     const directory = this.#tree.root(request.directory)
-    this.#stack.push({ ordinal: 0, path: NO_NAME, directory, names: undefined })
+    this.#stack.push({ ordinal: 0, path: new EntryPath(), directory, names: undefined })
   }
 
   /** @throws SYSTEM_CALL, SOURCE_CHANGED */
@@ -91,17 +89,17 @@ export class TreeComparison {
     const { summary, onEntry } = this.#request
     while (this.#stack.length > 1 && this.#stack.at(-1)?.ordinal !== entry.parent) this.#leave()
     const parent = this.#stack.at(-1) as OpenDirectory
-    const path = this.#paths.pathOf(entry)
+    const path = this.#paths.of(entry)
     parent.names?.add(keyOf(entry.name))
     summary.entries++
     const status = parent.directory && this.#find(parent.directory, entry, path)
     if (entry.type === 'directory') this.#enter(parent, entry, path, status)
     else if (entry.type === 'file') this.#open(parent, entry, path, status)
-    if (entry.type !== 'file') onEntry(path, 0)
+    if (entry.type !== 'file') onEntry(path.bytes, 0)
   }
 
   /** What stands for an entry in the tree; undefined, and told, where nothing can. */
-  #find(directory: Directory, entry: Entry, path: Uint8Array): Status | undefined {
+  #find(directory: Directory, entry: Entry, path: EntryPath): Status | undefined {
     const { name, type, metadata } = entry
     const fd = this.#tree.fd(directory)
     // A directory that exists keeps its attributes when an archive is restored to it.
@@ -111,7 +109,7 @@ export class TreeComparison {
     if (type === 'hardlink') {
       const first = this.#linked.get(metadata.linkTo ?? 0)
       if (first && !isSameFile(status, first.inode)) {
-        this.#differs(path, `is not a hard link to ${quotePath(first.path)}`)
+        this.#differs(path, `is not a hard link to ${quotePath(first.path.bytes)}`)
       }
       return status
     }
@@ -134,7 +132,7 @@ export class TreeComparison {
     return status
   }
 
-  #status(fd: number, name: Uint8Array, path: Uint8Array): Status | undefined {
+  #status(fd: number, name: Uint8Array, path: EntryPath): Status | undefined {
     try {
       return statAt(fd, name)
     } catch (error) {
@@ -147,7 +145,7 @@ export class TreeComparison {
     }
   }
 
-  #enter(parent: OpenDirectory, entry: Entry, path: Uint8Array, status: Status | undefined): void {
+  #enter(parent: OpenDirectory, entry: Entry, path: EntryPath, status: Status | undefined): void {
     const { name, ordinal, metadata } = entry
     const names = metadata.mode === undefined ? undefined : new Set<string>()
     let directory: Directory | undefined
@@ -159,16 +157,11 @@ export class TreeComparison {
     this.#stack.push({ ordinal, path, directory, names })
   }
 
-  #compareMetadata(fd: number, metadata: Metadata, path: Uint8Array): void {
+  #compareMetadata(fd: number, metadata: Metadata, path: EntryPath): void {
     for (const difference of metadataDifferences(fd, statFd(fd), metadata)) this.#differs(path, difference)
   }
 
-  #open(
-    parent: OpenDirectory,
-    { name, metadata }: Entry,
-    path: Uint8Array,
-    status: Status | undefined,
-  ): void {
+  #open(parent: OpenDirectory, { name, metadata }: Entry, path: EntryPath, status: Status | undefined): void {
     this.#file = { path, size: 0, open: undefined, differs: false }
     const { directory } = parent
     if (!directory || !status) return
@@ -178,7 +171,7 @@ export class TreeComparison {
     this.#compareMetadata(fd, metadata, path)
   }
 
-  #readable<T>(path: Uint8Array, open: () => T): T | undefined {
+  #readable<T>(path: EntryPath, open: () => T): T | undefined {
     try {
       return open()
     } catch (error) {
@@ -213,7 +206,7 @@ export class TreeComparison {
     this.#closeFile()
     summary.files++
     summary.logicalBytes += size
-    onEntry(path, size)
+    onEntry(path.bytes, size)
   }
 
   #closeFile(): void {
@@ -227,16 +220,15 @@ export class TreeComparison {
     if (names) {
       for (const name of readDirectory(this.#tree.fd(directory))) {
         if (names.has(keyOf(name)) || isSocket(this.#tree.fd(directory), name)) continue
-        const extra = path.byteLength === 0 ? name : Buffer.concat([path, Buffer.from('/'), name])
-        this.#differs(extra, 'is not in the archive')
+        this.#differs(new EntryPath(path, name), 'is not in the archive')
       }
     }
     if (directory !== this.#stack.at(-1)?.directory) this.#tree.leave(directory)
   }
 
-  #differs(path: Uint8Array, message: string, code: ErrorCode = 'DIFFERENT'): void {
+  #differs(path: EntryPath, message: string, code: ErrorCode = 'DIFFERENT'): void {
     this.#request.summary.differences++
-    this.#request.onDifference(code, path, message)
+    this.#request.onDifference(code, path.bytes, message)
   }
 }
 

@@ -1,14 +1,15 @@
 import { constants } from 'node:fs'
 import { ReftarError, withPath } from '../errors.js'
 import { quotePath } from '../event.js'
-import { EntryPaths } from '../format/path.js'
-import type { ArchiveRecord, End, Entry, Metadata } from '../record.js'
+import { EntryPath, EntryPaths } from '../format/path.js'
+import type { ArchiveRecord, End, Entry } from '../record.js'
 import { linkat, mknodat, O_PATH, openat, symlinkat, unlinkat } from '../sys/directory.js'
 import { close } from '../sys/file.js'
-import { type Inode, inodeOf, isSameFile, S_IFBLK, S_IFCHR, S_IFIFO, statAt, statFd } from '../sys/status.js'
+import { inodeOf, isSameFile, S_IFBLK, S_IFCHR, S_IFIFO, statAt, statFd } from '../sys/status.js'
 import type { RestoredFile } from './clone-queue.js'
 import { type Directory, pathOf } from './directory-tree.js'
-import { FileWriter, type FinishedFile } from './file-writer.js'
+import { EntryFinisher } from './entry-finisher.js'
+import { FileWriter } from './file-writer.js'
 import { MetadataWriter } from './metadata-writer.js'
 import { type Place, Staging } from './staging.js'
 import type { WriteRequest } from './write-request.js'
@@ -17,26 +18,12 @@ import type { WriteRequest } from './write-request.js'
 interface OpenDirectory {
   readonly ordinal: number
   readonly entry: Entry | undefined
-  readonly path: Uint8Array
+  readonly path: EntryPath
   readonly place: Place
 }
 
-/** What is done once everything has its name. */
-interface LateWork {
-  readonly directory: Directory
-  readonly name: Uint8Array
-  readonly inode: Inode
-  readonly path: Uint8Array
-  readonly work: (fd: number) => void
-}
-
 const DEFAULT_FILE_MODE = 0o666
-const DEFAULT_DIRECTORY_MODE = 0o777
 const PERMISSIONS = 0o777
-const STICKY = 0o1000
-const OWNER_CAN_READ = 0o400
-const OWNER_CAN_SEARCH = 0o500
-const OPEN = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
 const DEVICE_TYPES = { characterDevice: S_IFCHR, blockDevice: S_IFBLK, fifo: S_IFIFO } as const
 
 /** Records to files, in staging directories; nothing shows until {@link TreeWriter.publish}. */
@@ -53,14 +40,12 @@ export class TreeWriter {
     readonly directory: Directory
     readonly name: Uint8Array
   }[] = []
-  readonly #lateFiles: LateWork[] = []
-  /** Each after those in it. */
-  readonly #lateDirectories: LateWork[] = []
+  readonly #finisher: EntryFinisher
   #stack: OpenDirectory[]
   /** The file in hand. */
   #open: { readonly entry: Entry; readonly place: Place; readonly file: RestoredFile } | undefined
   /** Of the entry in hand. */
-  #path: Uint8Array = new Uint8Array(0)
+  #path = new EntryPath()
 
   /** @throws SYSTEM_CALL when the target cannot be opened */
   constructor(request: WriteRequest) {
@@ -69,7 +54,8 @@ export class TreeWriter {
     this.#metadata = new MetadataWriter(request.policy, request)
     this.#staging = new Staging({ target, existing, onNote, onProblem })
     const { root, tree } = this.#staging
-    this.#files = new FileWriter(tree, request, this.#metadata, finished => this.#finishFile(finished))
+    this.#finisher = new EntryFinisher(this.#staging, this.#metadata, onProblem)
+    this.#files = new FileWriter(tree, request, this.#metadata, file => this.#finisher.file(file))
     this.#stack = [{ ordinal: 0, entry: undefined, path: this.#path, place: root }]
   }
 
@@ -78,10 +64,10 @@ export class TreeWriter {
     try {
       const writing = this.#write(record)
       return writing?.catch(error => {
-        throw withPath(error, this.#path)
+        throw withPath(error, this.#path.bytes)
       })
     } catch (error) {
-      throw withPath(error, this.#path)
+      throw withPath(error, this.#path.bytes)
     }
   }
 
@@ -98,7 +84,7 @@ export class TreeWriter {
     while (this.#stack.length > 1) this.#leave()
     if (this.#request.fsync) await this.#staging.sync()
     this.#staging.publish()
-    for (const late of [...this.#lateFiles, ...this.#lateDirectories]) this.#finishLate(late)
+    this.#finisher.finishLate()
     if (this.#request.fsync) await this.#staging.sync()
   }
 
@@ -129,14 +115,14 @@ export class TreeWriter {
     if (ordinal !== entry.parent) {
       throw new ReftarError('BAD_STRUCTURE', `entry ${entry.ordinal} has a parent that is not open`)
     }
-    const path = this.#paths.pathOf(entry)
+    const path = this.#paths.of(entry)
     this.#path = path
     summary.entries++
     if (entry.type === 'directory') {
       const isRoot = entry.name.byteLength === 0
       const made = isRoot ? place : this.#staging.makeDirectory(place, entry.name)
       this.#stack.push({ ordinal: entry.ordinal, entry, path, place: made })
-      onEntry(path, 0)
+      onEntry(path.bytes, 0)
       return
     }
     const directory = this.#staging.directoryFor(place)
@@ -149,7 +135,7 @@ export class TreeWriter {
       return
     }
     if (!this.#make(entry, directory, path)) return
-    onEntry(path, 0)
+    onEntry(path.bytes, 0)
     this.#staging.made(place, entry.name)
   }
 
@@ -165,11 +151,11 @@ export class TreeWriter {
     }
     this.#staging.setAside(file, entry.ordinal)
     if (entry.linked) this.#linked.set(entry.ordinal, undefined)
-    this.#request.onProblem('CHECKSUM_MISMATCH', this.#path, 'is left out: a part of it is lost')
+    this.#request.onProblem('CHECKSUM_MISMATCH', this.#path.bytes, 'is left out: a part of it is lost')
   }
 
   /** Makes whatever has no content. Returns false where it is left out. */
-  #make(entry: Entry, directory: Directory, path: Uint8Array): boolean {
+  #make(entry: Entry, directory: Directory, path: EntryPath): boolean {
     const { name, type, metadata } = entry
     const { tree } = this.#staging
     if (type === 'hardlink') return this.#link(entry, directory)
@@ -181,14 +167,14 @@ export class TreeWriter {
       const status = statFd(special)
       if (entry.linked)
         this.#linked.set(entry.ordinal, { directory, name, inode: inodeOf(status), written: 0 })
-      this.#metadata.finishSpecial(special, fd, name, status, metadata, () => path)
+      this.#metadata.finishSpecial(special, fd, name, status, metadata, () => path.bytes)
     } finally {
       close(special)
     }
     return true
   }
 
-  #makeNode(entry: Entry, directory: number, path: Uint8Array): boolean {
+  #makeNode(entry: Entry, directory: number, path: EntryPath): boolean {
     const { name, type, metadata, ordinal, linked } = entry
     if (type !== 'fifo' && type !== 'characterDevice' && type !== 'blockDevice') return false
     const leaveOut = () => {
@@ -206,7 +192,7 @@ export class TreeWriter {
       return true
     } catch (error) {
       if (!(error instanceof ReftarError)) throw error
-      this.#request.onProblem(error.code, path, `is left out: ${error.message}`)
+      this.#request.onProblem(error.code, path.bytes, `is left out: ${error.message}`)
       return leaveOut()
     }
   }
@@ -230,107 +216,16 @@ export class TreeWriter {
     throw new ReftarError('TARGET_CHANGED', `${quotePath(pathOf(first.directory, first.name))} was replaced`)
   }
 
-  #finishFile({ entry, file, fd, status, path }: FinishedFile): void {
-    const { directory, name, inode } = file
-    this.#finish(entry, fd, status, path, OWNER_CAN_READ, work =>
-      this.#lateFiles.push({ directory, name, inode, path, work }),
-    )
-  }
-
   #leave(): void {
     const left = this.#stack.pop()
     if (!left?.entry) return
-    const { directory, existing } = left.place
-    const { tree } = this.#staging
-    const { entry, path } = left
-    const isCaptured = entry.metadata.mode !== undefined
-    const isOurs =
-      !existing || (this.#request.existing === 'overwrite' && isCaptured && entry.name.byteLength > 0)
-    if (isOurs) {
-      const metadata = isCaptured ? entry.metadata : this.#newDirectory(entry.metadata)
-      const { name, inode } = directory
-      const later = (work: LateWork['work']) =>
-        this.#lateDirectories.push({ directory, name, inode, path, work })
-      const finish = (fd: number) =>
-        this.#finish(
-          { ...entry, metadata },
-          fd,
-          statFd(fd),
-          path,
-          OWNER_CAN_SEARCH,
-          later,
-          existing ? 'finishExisting' : 'finish',
-        )
-      // A directory that may not be written cannot be moved, and one that exists still gets new names.
-      if (existing || this.#staging.isStaged(directory)) later(finish)
-      else finish(tree.fd(directory))
-    }
-    if (directory !== this.#stack.at(-1)?.place.directory) tree.leave(directory)
+    const { entry, path, place } = left
+    const isNamed = entry.metadata.mode !== undefined && entry.name.byteLength > 0
+    const isOurs = !place.existing || (this.#request.existing === 'overwrite' && isNamed)
+    if (isOurs) this.#finisher.directory(entry, place, path)
+    const { directory } = place
+    if (directory !== this.#stack.at(-1)?.place.directory) this.#staging.tree.leave(directory)
   }
-
-  /**
-   * Sets the metadata of a file or directory; what has to wait goes to `later`.
-   *
-   * @param needed - the permissions that this very process needs to come back to it
-   */
-  #finish(
-    entry: Entry,
-    fd: number,
-    status: ReturnType<typeof statFd>,
-    path: Uint8Array,
-    needed: number,
-    later: (work: LateWork['work']) => void,
-    finish: 'finish' | 'finishExisting' = 'finish',
-  ): void {
-    const { metadata } = entry
-    const { mode } = metadata
-    const isModeLate = mode !== undefined && (mode & needed) !== needed && process.geteuid?.() !== 0
-    const now: Metadata = isModeLate && !this.#staging.isPublished ? withoutMode(metadata) : metadata
-    const late = this.#metadata[finish](fd, status, now, () => path)
-    if (late && this.#staging.isPublished) this.#metadata.finishLate(fd, late, () => path)
-    else if (late) later(fd => this.#metadata.finishLate(fd, late, () => path))
-    if (now !== metadata && mode !== undefined) {
-      const last = this.#metadata.modeOf(mode & (PERMISSIONS | STICKY))
-      later(fd => this.#metadata.finishMode(fd, last, () => path))
-    }
-  }
-
-  /** What goes wrong from here on is told: everything has its name already. */
-  #finishLate(late: LateWork): void {
-    if (this.#staging.isDropped(late.directory, late.name)) return
-    try {
-      this.#tryFinishLate(late)
-    } catch (error) {
-      if (!(error instanceof ReftarError)) throw error
-      this.#request.onProblem(error.code, late.path, `is not finished: ${error.message}`)
-    }
-  }
-
-  #tryFinishLate({ directory, name, inode, path, work }: LateWork): void {
-    const { tree } = this.#staging
-    const isDirectory = isSameFile(directory.inode, inode)
-    const fd = isDirectory
-      ? tree.fd(directory)
-      : openat(tree.fd(this.#staging.placeOf(directory)), name, OPEN)
-    try {
-      if (!isSameFile(statFd(fd), inode)) {
-        throw new ReftarError('TARGET_CHANGED', 'it was replaced while it was published', { path })
-      }
-      work(fd)
-    } finally {
-      if (!isDirectory) close(fd)
-      else tree.leave(directory)
-    }
-  }
-
-  /** An implied directory gets the mode that a new one has. */
-  #newDirectory(metadata: Metadata): Metadata {
-    return { ...metadata, mode: this.#metadata.defaultMode(DEFAULT_DIRECTORY_MODE) }
-  }
-}
-
-function withoutMode({ mode, ...rest }: Metadata): Metadata {
-  return rest
 }
 
 /** Whatever the stages before have let through: only one component stays inside its directory. @throws UNSAFE_NAME */
