@@ -1,5 +1,7 @@
 // Archives that nobody made: read wrongly, refused or read rightly, by all alike.
 import t from 'tap'
+import { vectors } from '../fixtures/generate.js'
+import { wrongOf } from './fuzz/check.js'
 import { fuzz } from './fuzz/fuzz.js'
 import { testDirectory } from './support/filesystems.js'
 
@@ -18,4 +20,11 @@ t.test('list, verify, extract and salvage agree on any input, and harm nothing',
     failures.map(({ seed, what }) => `seed ${seed}: ${what}`),
     [],
   )
+})
+
+t.test('they agree on the vectors', async t => {
+  const directory = testDirectory(t, 'tmpfs')
+  if (directory === undefined) return
+  for (const [path, bytes] of await vectors())
+    if (path.endsWith('.reftar')) t.equal(await wrongOf(bytes, directory), undefined, path)
 })

@@ -468,7 +468,7 @@ t.test('names as arguments of the command', async t => {
   const texts = NAMES.filter(name => Buffer.from(name.toString()).equals(name))
   for (const name of texts) fs.writeFileSync(path(tree, name), name)
   const archiveFile = join(directory, 'a')
-  // A lone dash after `--` is a path as any other.
+  // A lone dash after `--` is a path like any other.
   const argv = ['create', '-f', archiveFile, '--', ...texts.map(String)]
   const created = await reftar(argv, { cwd: tree })
   t.same(failures(created), [])

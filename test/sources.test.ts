@@ -808,7 +808,7 @@ const excludes: readonly Exclude[] = [
     leftOut: ['...', 'd/...', '..a', 'd/..a'],
   },
   {
-    what: 'a comma is a character as any other',
+    what: 'a comma is a character like any other',
     patterns: ['*,v', 'a,b', '/e,'],
     names: ['x', 'x,v', 'd/x,v', 'd/x', 'v', 'a', 'b', 'a,b', 'd/a,b', 'd/a', 'e', 'e,'],
     leftOut: ['x,v', 'd/x,v', 'a,b', 'd/a,b', 'e,'],

@@ -216,11 +216,11 @@ export class SalvageParser {
     const records: ArchiveRecord[] = []
     this.#structure.archiveBytes = this.#queue.consumed
     this.#offset = header.offset
-    this.#begin(header, tables, records)
     const rowsAt = header.offset + SEGMENT_HEADER_SIZE + header.openDirectories * 8 + header.namesLength
     const reader = new ByteReader(tables.rows, rowsAt)
     const blocks = new SegmentBlocks(header, tables.crcs, payload, this.#blockSize, this.#checksums)
     try {
+      this.#begin(header, tables, records)
       const names = new OwnerNamesReader(new ByteReader(tables.names, rowsAt - header.namesLength))
       while (reader.remaining > 0) {
         const tag = reader.u8()
@@ -244,7 +244,9 @@ export class SalvageParser {
     const { firstOrdinal, firstBlock, continuedEntry, continuedSize, offset } = header
     const lostData = firstBlock * this.#blockSize - this.#space.size
     if (lostData > 0) this.#space.append(0, lostData, undefined)
-    if (this.#file?.ordinal !== continuedEntry) this.#endFile(records)
+    const isOpen = (ordinal: number, i: number) => this.#stack[i]?.ordinal === ordinal
+    const goesOn = this.#stack.length === openDirectories.length && openDirectories.every(isOpen)
+    if (!goesOn || this.#file?.ordinal !== continuedEntry) this.#endFile(records)
     const lost = firstOrdinal - (continuedEntry >= this.#nextOrdinal ? 1 : 0)
     this.#entriesLost(lost, offset)
     this.#nextOrdinal = firstOrdinal
@@ -252,8 +254,9 @@ export class SalvageParser {
     if (continuedEntry === 0) return
     // Its name is lost, but what others refer to may be in it.
     if (!this.#file) this.#openNameless('file', continuedEntry, records)
-    const { size } = this.#file as unknown as OpenFile
-    if (continuedSize > size) this.#lose(continuedSize - size, records)
+    const file = this.#file as unknown as OpenFile
+    if (continuedSize > file.size) this.#lose(continuedSize - file.size, records)
+    else if (continuedSize < file.size) file.isLost = true
   }
 
   #openDirectories(ordinals: readonly number[], records: ArchiveRecord[]): void {

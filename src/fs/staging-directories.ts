@@ -41,8 +41,7 @@ export class StagingDirectories {
     const secret = randomBytes(6).toString('hex')
     const name = Buffer.from(`${PREFIX}${process.pid}-${startTime('self')}-${secret}`)
     mkdirat(fd, name, PRIVATE)
-    const staging = this.#open(directory, name)
-    this.#checkNew(staging)
+    const staging = this.#openNew(directory, name)
     this.#directories.set(directory, staging)
     this.#ever.add(staging)
     return staging
@@ -55,12 +54,12 @@ export class StagingDirectories {
 
   /** Removes them, with all that is still in them. */
   remove(): void {
-    for (const staging of this.#directories.values()) {
+    for (const [directory, staging] of this.#directories) {
       try {
         this.#tree.leave(staging)
         if (this.#kept.has(staging))
           this.#onNote(`${quotePath(pathOf(staging))} holds what others have put there`)
-        else if (!this.#removeEmpty(staging)) removeTree(this.#tree, staging)
+        else if (!this.#removeEmpty(directory, staging.name)) removeTree(this.#tree, staging)
       } catch (error) {
         const message = `${quotePath(pathOf(staging))} could not be removed: ${(error as Error).message}`
         this.#onNote(message)
@@ -69,11 +68,16 @@ export class StagingDirectories {
     this.#directories.clear()
   }
 
-  #open(directory: Directory, name: Uint8Array): Directory {
+  /** @throws TARGET_CHANGED, SYSTEM_CALL */
+  #openNew(directory: Directory, name: Uint8Array): Directory {
     try {
-      return this.#tree.child(directory, name)
+      const staging = this.#tree.child(directory, name)
+      this.#checkNew(staging)
+      return staging
     } catch (error) {
-      unlinkat(this.#tree.fd(directory), name, AT_REMOVEDIR)
+      const isOurs = !(error instanceof ReftarError && error.code === 'TARGET_CHANGED')
+      if (isOurs && !this.#removeEmpty(directory, name))
+        this.#onNote(`${quotePath(pathOf(directory, name))} could not be removed`)
       throw error
     }
   }
@@ -89,10 +93,10 @@ export class StagingDirectories {
     })
   }
 
-  /** Whether it was empty, as it is when everything was published. */
-  #removeEmpty({ parent, name }: Directory): boolean {
+  /** Whether it was empty, as it is when it is new and when everything was published. */
+  #removeEmpty(directory: Directory, name: Uint8Array): boolean {
     try {
-      if (parent) unlinkat(this.#tree.fd(parent), name, AT_REMOVEDIR)
+      unlinkat(this.#tree.fd(directory), name, AT_REMOVEDIR)
       return true
     } catch {
       return false

@@ -20,15 +20,16 @@ const age = ({ changed }: Status) => Date.now() - changed.seconds * 1000 - chang
 
 t.test('after it, the next change of a file shows', async t => {
   const file = join(t.testdir(), 'file')
+  const ages: number[] = []
   for (let i = 0; i < 100; i++) {
     fs.writeFileSync(file, String(i))
     const fd = fs.openSync(file, 'r')
     const status = statFd(fd)
     fs.closeSync(fd)
     await settle(status)
-    if (age(status) <= 10) t.fail(`only ${age(status)} ms have passed`)
+    ages.push(age(status))
   }
-  t.pass('a hundred times')
+  t.ok(Math.min(...ages) > 10, `${Math.min(...ages)} ms have passed at least`)
 })
 
 t.test('a filesystem that counts seconds takes longer', async t => {

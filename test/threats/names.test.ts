@@ -100,7 +100,7 @@ t.test('P2 absolute names, and those of other systems', async t => {
   const absolute = join(place.base, 'victim')
   await checkNames(t, place, ['/', '/x', '//x', '////x', absolute, 'C:/x', 'C:../x', './/x', '\\\\?\\C:/x'])
 
-  // Without a slash they are names as any other.
+  // Without a slash they are names like any other.
   const plain = ['C:', 'C:x', '\\\\?\\C:\\x', '..\\victim', 'a\\b']
   const before = beside(place)
   const archive = unsorted(plain.flatMap(name => file(name, {}, data(SOME))))

@@ -132,6 +132,21 @@ t.test('M1 setuid, setgid and sticky can be left out', asRoot, async t => {
   t.same(modes(), ['777', '6777', '1777', '777'], 'a program does not run with the rights of another owner')
 })
 
+t.test('M1 M4 what gives a program privileges can be left out', asRoot, async t => {
+  const place = ground(t, 'xfs')
+  if (!place) return
+  const fields = [mode(0o755), owner(STRANGER, 0), xattrs(['security.capability', CAPABILITY])]
+  const archive = unsorted(file('a', { fields }, data(content(8192))))
+  for (const options of [
+    { samePermissions: false },
+    { sameOwner: false, samePermissions: false, devices: false },
+  ]) {
+    await restore(archive, place.target, options)
+    t.same(xattrNames(join(place.target, 'a')), [], JSON.stringify(options))
+    empty(place.target)
+  }
+})
+
 t.test('M1 M3 without root, nothing is given away, and nothing runs as somebody else', asRoot, async t => {
   const place = ground(t, 'xfs')
   if (!place) return
@@ -466,7 +481,7 @@ t.test('M9 checksums tell of accidents: whoever can write an archive can make it
   t.equal(digests.size, 2, 'but not under the same digest')
 })
 
-t.test('M10 an archive of ones own is checked as any other', async t => {
+t.test("M10 an archive of one's own is checked like any other", async t => {
   const place = ground(t, 'xfs')
   if (!place) return
   const path = join(place.base, 'archive')
@@ -483,4 +498,11 @@ t.test('M10 an archive of ones own is checked as any other', async t => {
   const { code: status, stdout } = await reftar(['extract', '--json', '-f', path, '-C', place.target])
   t.equal(status, 2)
   t.match(JSON.parse(stdout.toString().split('\n')[0] ?? ''), { type: 'error', code })
+})
+
+t.test('M8 the error of a file without an end says where it is', async t => {
+  const place = ground(t, 'xfs')
+  if (!place) return
+  for (const { what, code, archive } of invalidRecipes().filter(({ what }) => what.startsWith('end-missing')))
+    t.same(await refusals(place, archive, code), [], what)
 })

@@ -145,7 +145,9 @@ t.test('D5 directories within each other are no recursion', WATCHDOG, async t =>
 })
 
 for (const [what, depth, more, work] of [
+  ['extract', 2000, 0, '[extract(target)]'],
   ['extract, of what can be linked to', 500, 2000, '[extract(target)]'],
+  ['list', 1000, 1000, '[list(), nowhere()]'],
 ] as const) {
   t.test(
     `D5 long names within each other take no memory for each of their paths: ${what}`,
@@ -218,6 +220,13 @@ t.test('D6 ten thousands of extents with gaps between', WATCHDOG, async t => {
   t.ok(found.length === 40_000 && bytes.every((byte, i) => found[2 * i] === byte && found[2 * i + 1] === 0))
 })
 
+t.test('D6 storage that is reserved counts as what it takes', async t => {
+  const place = ground(t, 'xfs')
+  if (!place) return
+  const reserved = unsorted(file('f', { fields: [[TAG.reserved, u64(64 * MIB)]] }))
+  await checkLimit(t, place, reserved, { logicalBytes: MIB }, 'logicalBytes', [{}])
+})
+
 t.test('D7 references that make more than an archive is worth', WATCHDOG, async t => {
   const place = ground(t, 'btrfs')
   if (!place) return
@@ -253,6 +262,8 @@ t.test('D7 the limits hold for a salvage, too', WATCHDOG, async t => {
   await checkLimit(t, place, amplified(MIB, 2, 1000), { logicalBytes: GIB }, 'logicalBytes', salvage)
   await checkLimit(t, place, amplified(MIB, 2, 1000), { references: 1000 }, 'references', salvage)
   await checkLimit(t, place, amplified(MIB, 2000, 1), { entries: 1000 }, 'entries', salvage)
+  const bomb = amplified(4 * MIB - 4096, 2, 10_000)
+  await checkLimit(t, place, bomb, { expansion: 1 }, 'expansion', salvage)
 })
 
 t.test('D7 nothing doubles: a reference never points at a reference', async t => {

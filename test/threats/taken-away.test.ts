@@ -1,11 +1,11 @@
-// Table A2, what is open: others put something in the place of what this run removes, or works in.
+// Table A2: others put something in the place of what this run removes, or works in.
 import * as fs from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { data } from '../../../fixtures/recipes/raw.js'
-import { Extractor, replace, scene, tracing } from '../../support/extractor.js'
-import { content, file } from '../../support/hostile.js'
-import { namesBelow } from '../../support/trees.js'
+import { data } from '../../fixtures/recipes/raw.js'
+import { Extractor, replace, scene, tracing } from '../support/extractor.js'
+import { content, file } from '../support/hostile.js'
+import { namesBelow } from '../support/trees.js'
 
 process.umask(0o022)
 
