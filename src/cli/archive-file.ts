@@ -6,6 +6,7 @@ import { isatty } from 'node:tty'
 import { promisify } from 'node:util'
 import { ReftarError } from '../errors.js'
 import { pathBytes, quotePath } from '../event.js'
+import { IS_LEFT_OVER, isLeftover, privateName } from '../sys/private-name.js'
 
 /** Where the archive of a command is. */
 
@@ -45,13 +46,18 @@ export async function openInput(file: string, signal: AbortSignal): Promise<Read
 }
 
 /** @throws INVALID_ARGUMENT for a terminal or a directory, and the errors of open(2) */
-export async function openOutput(file: string, signal: AbortSignal): Promise<ArchiveOutput> {
+export async function openOutput(
+  file: string,
+  signal: AbortSignal,
+  onNote: (message: string) => void,
+): Promise<ArchiveOutput> {
   if (isStandard(file)) return directOutput(1)
   const found = fs.statSync(file, { bigint: true, throwIfNoEntry: false })
   if (found?.isDirectory()) throw directory(file)
-  if (!found) return stagedOutput(file, 0o666)
-  if (found.isFile()) return stagedOutput(fs.realpathSync(file), Number(found.mode) & 0o777, found)
-  return directOutput(await unlessAborted(open(file, 'w'), signal))
+  if (found && !found.isFile()) return directOutput(await unlessAborted(open(file, 'w'), signal))
+  const place = found ? fs.realpathSync(file) : file
+  reportLeftovers(path.dirname(place), onNote)
+  return stagedOutput(place, found ? Number(found.mode) & 0o777 : 0o666, found)
 }
 
 /** Opening a FIFO waits for its other end; an interruption must not. */
@@ -139,7 +145,7 @@ function withoutFirst(parts: readonly Uint8Array[], count: number): Uint8Array[]
 
 /** Written under another name in the same directory, so that the archive appears only when it is complete. */
 function stagedOutput(file: string, mode: number, replaced?: fs.BigIntStats): ArchiveOutput {
-  const staged = path.join(path.dirname(file), `.reftar-part-${process.pid}-${Date.now()}`)
+  const staged = path.join(path.dirname(file), privateName('part-'))
   const fd = openStaged(staged, file, mode)
   const skip = [fs.fstatSync(fd, { bigint: true }), ...(replaced ? [replaced] : [])]
   return {
@@ -160,5 +166,20 @@ function openStaged(staged: string, file: string, mode: number): number {
     return fs.openSync(staged, 'wx', mode)
   } catch (error) {
     throw Object.assign(error as NodeJS.ErrnoException, { path: file })
+  }
+}
+
+function reportLeftovers(directory: string, onNote: (message: string) => void): void {
+  for (const name of namesIn(directory).filter(isLeftover)) {
+    onNote(`${quotePath(pathBytes(path.join(directory, name)))} ${IS_LEFT_OVER}`)
+  }
+}
+
+/** None of a directory that may be written and not be read. */
+function namesIn(directory: string): string[] {
+  try {
+    return fs.readdirSync(directory, 'latin1')
+  } catch {
+    return []
   }
 }

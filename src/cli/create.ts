@@ -28,7 +28,7 @@ export async function runCreate(paths: readonly string[], command: CreateCommand
   const output = new Output({ ...command, stdoutIsTaken: isStandard(file) })
   await run(output, async signal => {
     const exclude = [...options.exclude, ...excludeFrom.flatMap(patternsOf)]
-    const archive = await openOutput(file, signal)
+    const archive = await openOutput(file, signal, message => output.event({ type: 'note', message }))
     try {
       const { skip } = archive
       const source = create(paths, { ...options, exclude, skip, onEvent: output.event })

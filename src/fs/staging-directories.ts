@@ -1,14 +1,11 @@
-import { randomBytes } from 'node:crypto'
-import { readFileSync } from 'node:fs'
 import { ReftarError } from '../errors.js'
 import { quotePath } from '../event.js'
 import { AT_REMOVEDIR, mkdirat, readDirectory, unlinkat } from '../sys/directory.js'
+import { IS_LEFT_OVER, isLeftover, privateName } from '../sys/private-name.js'
 import { statFd } from '../sys/status.js'
 import { type Directory, type DirectoryTree, pathOf } from './directory-tree.js'
 import { removeTree } from './remove-tree.js'
 
-const PREFIX = '.reftar-'
-const LEFTOVER = /^\.reftar-(\d+)-(\d+)-[\da-f]+$/
 export const PRIVATE = 0o700
 const OTHERS_CAN_WRITE = 0o022
 
@@ -37,9 +34,7 @@ export class StagingDirectories {
     if (known) return known
     const fd = this.#tree.fd(directory)
     this.#reportLeftovers(readDirectory(fd), directory)
-    // Not to be guessed: an archive may hold any name.
-    const secret = randomBytes(6).toString('hex')
-    const name = Buffer.from(`${PREFIX}${process.pid}-${startTime('self')}-${secret}`)
+    const name = Buffer.from(privateName())
     mkdirat(fd, name, PRIVATE)
     const staging = this.#openNew(directory, name)
     this.#directories.set(directory, staging)
@@ -105,21 +100,8 @@ export class StagingDirectories {
 
   #reportLeftovers(names: readonly Uint8Array[], directory: Directory): void {
     for (const name of names) {
-      const match = LEFTOVER.exec(Buffer.from(name).toString('latin1'))
-      if (!match || startTime(match[1] ?? '') === match[2]) continue
-      this.#onNote(
-        `${quotePath(pathOf(directory, name))} is left over from a run that was killed, and can be removed`,
-      )
+      if (!isLeftover(Buffer.from(name).toString('latin1'))) continue
+      this.#onNote(`${quotePath(pathOf(directory, name))} ${IS_LEFT_OVER}`)
     }
-  }
-}
-
-/** When a process started, in clock ticks since boot: proc(5), field 22 of stat. Undefined when there is none. */
-function startTime(pid: string): string | undefined {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1')
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]
-  } catch {
-    return undefined
   }
 }
