@@ -73,6 +73,12 @@ export class ReftarError extends Error {
   }
 }
 
+/** What was caught, where it is one of these errors. Others come from a fault in the code, or from callers: they go on. */
+export function caught(error: unknown): ReftarError {
+  if (error instanceof ReftarError) return error
+  throw error
+}
+
 /** An error as one of the entry at `path`: a system call names at most one component of it. Others are as they are. */
 export function withPath(error: unknown, path: Uint8Array): unknown {
   if (!(error instanceof ReftarError) || error.offset !== undefined) return error

@@ -61,7 +61,7 @@ export class ArchiveParser {
   #digest = new Uint8Array(DIGEST_SIZE)
   #totals = { segments: 0, extents: 0, blocks: 0, dataBytes: 0 }
 
-  constructor(checksums: Checksums, limits: Partial<Limits> = {}) {
+  constructor(checksums: Checksums, limits: Partial<Limits>) {
     this.#checksums = checksums
     this.#limits = limits
     this.#structure = new Structure(1, true, limits)
@@ -70,11 +70,6 @@ export class ArchiveParser {
   get totals(): Totals {
     const { entries, logicalBytes } = this.#structure
     return { ...this.#totals, entries, logicalBytes }
-  }
-
-  /** In bytes; 0 until the header was read. */
-  get blockSize(): number {
-    return this.#header.blockSize
   }
 
   /** @throws every code of a bad archive, see FORMAT.md, "What readers refuse" */
@@ -125,8 +120,6 @@ export class ArchiveParser {
         throw new ReftarError('TRAILING_DATA', 'bytes follow the trailer, expected the end', {
           offset: this.#queue.consumed,
         })
-      default:
-        return state satisfies never
     }
   }
 

@@ -22,24 +22,37 @@ export class ByteQueue {
 
   /** The next `length` bytes, or undefined while they are not all there; a view where they arrived in one chunk. */
   peek(length: number): Uint8Array | undefined {
-    if (length > this.#length) return undefined
-    const first = this.#chunks[0] ?? new Uint8Array(0)
-    if (length <= first.byteLength) return first.subarray(0, length)
-    const joined = plain(Buffer.concat(this.#chunks, this.#length))
-    this.#chunks = [joined]
-    return joined.subarray(0, length)
+    return length > this.#length ? undefined : this.#front(length)
   }
 
   /** As {@link peek}, and consumes them. */
   take(length: number): Uint8Array | undefined {
-    const bytes = this.peek(length)
-    if (!bytes) return undefined
+    return length > this.#length ? undefined : this.takeUpTo(length)
+  }
+
+  /** All that is there. */
+  peekAll(): Uint8Array {
+    return this.#front(this.#length)
+  }
+
+  /** As {@link take}, of no more than is there. */
+  takeUpTo(most: number): Uint8Array {
+    const length = Math.min(most, this.#length)
+    const bytes = this.#front(length)
     this.#length -= length
     this.#consumed += length
     const first = this.#chunks[0]
     if (first && first.byteLength > length) this.#chunks[0] = first.subarray(length)
     else this.#chunks.shift()
     return bytes
+  }
+
+  #front(length: number): Uint8Array {
+    const first = this.#chunks[0] ?? new Uint8Array(0)
+    if (length <= first.byteLength) return first.subarray(0, length)
+    const joined = plain(Buffer.concat(this.#chunks, this.#length))
+    this.#chunks = [joined]
+    return joined.subarray(0, length)
   }
 }
 

@@ -1,5 +1,5 @@
-import { ReftarError } from '../errors.js'
-import type { ArchiveRecord, EndState, Entry, Metadata } from '../record.js'
+import { caught, ReftarError } from '../errors.js'
+import type { ArchiveRecord, Data, EndState, Entry, Hole, Metadata, Missing, Reference } from '../record.js'
 import { ByteQueue } from './byte-queue.js'
 import { ByteReader, equalBytes } from './bytes.js'
 import type { Checksums } from './checksums.js'
@@ -12,8 +12,8 @@ import {
 } from './constants.js'
 import { DataSpace } from './data-space.js'
 import { decodeEntryRow, ENTRY_TAG } from './entry-row.js'
-import { decodeExtentRow, type ExtentRow } from './extent-row.js'
-import { decodeHeader, headerSize, isBlockSize } from './header.js'
+import { decodeExtentRow } from './extent-row.js'
+import { decodeHeader, isBlockSize } from './header.js'
 import type { Limits } from './limits.js'
 import { OwnerNamesReader } from './owner-names.js'
 import {
@@ -128,11 +128,11 @@ export class SalvageParser {
     )
     try {
       if (!bytes) throw new ReftarError('TRUNCATED', 'the archive ends in its header')
-      if (headerSize(prefix) === size) decodeHeader(bytes, this.#checksums)
+      decodeHeader(bytes, this.#checksums)
       this.#queue.take(size)
     } catch (error) {
       // It is passed over, and told like all that is.
-      if (!(error instanceof ReftarError)) throw error
+      caught(error)
     }
     return true
   }
@@ -144,18 +144,20 @@ export class SalvageParser {
     try {
       header = decodeSegmentHeader(fixed, { ...statedPosition(fixed), offset }, this.#blockSize)
     } catch (error) {
-      return asNone(error)
+      caught(error)
+      return 'none'
     }
     const headLength = SEGMENT_HEADER_SIZE + tablesLength(header)
     const length = headLength + payloadLength(offset, header, this.#blockSize)
     if (this.#queue.length < length && !isLast) return 'wait'
-    const head = this.#queue.peek(Math.min(headLength, this.#queue.length))?.slice()
-    if (!head || head.byteLength < headLength) return 'none'
+    const head = this.#queue.peek(headLength)?.slice()
+    if (!head) return 'none'
     let tables: SegmentTables
     try {
       tables = decodeSegmentTables(head, header, this.#checksums)
     } catch (error) {
-      return asNone(error)
+      caught(error)
+      return 'none'
     }
     if (header.firstOrdinal < this.#nextOrdinal || header.firstBlock * this.#blockSize < this.#space.size)
       return 'none'
@@ -163,7 +165,7 @@ export class SalvageParser {
     this.#queue.take(headLength)
     // Of what was cut off, no block has the bytes that it had.
     const payload = new Uint8Array(length - headLength)
-    payload.set(this.#queue.take(Math.min(payload.byteLength, this.#queue.length)) ?? new Uint8Array(0))
+    payload.set(this.#queue.takeUpTo(payload.byteLength))
     return this.#salvage(header, tables, payload)
   }
 
@@ -189,7 +191,7 @@ export class SalvageParser {
 
   /** Goes on to the next place where something may begin. */
   #seek(): void {
-    const bytes = Buffer.from(this.#queue.peek(this.#queue.length) ?? [])
+    const bytes = this.#queue.peekAll()
     const first = SEGMENT_MAGIC[0] as number
     let at = bytes.indexOf(first, 1)
     while (at !== -1 && at + SEGMENT_MAGIC.byteLength <= bytes.byteLength) {
@@ -232,9 +234,10 @@ export class SalvageParser {
         else this.#row(decodeExtentRow(reader, tag), blocks, records)
       }
     } catch (error) {
-      if (!(error instanceof ReftarError) || error.code === 'LIMIT_EXCEEDED') throw error
+      const { code, message } = caught(error)
+      if (code === 'LIMIT_EXCEEDED') throw error
       this.#endFile(records)
-      this.#onLoss(`the rest of a segment is of no use: ${error.message}`, reader.offset)
+      this.#onLoss(`the rest of a segment is of no use: ${message}`, reader.offset)
     }
     return records
   }
@@ -253,9 +256,12 @@ export class SalvageParser {
     this.#openDirectories(openDirectories, records)
     if (continuedEntry === 0) return
     // Its name is lost, but what others refer to may be in it.
-    if (!this.#file) this.#openNameless('file', continuedEntry, records)
-    const file = this.#file as unknown as OpenFile
-    if (continuedSize > file.size) this.#lose(continuedSize - file.size, records)
+    if (!this.#file) {
+      this.#putNameless('file', continuedEntry, records)
+      this.#file = { ordinal: continuedEntry, size: 0, isLost: true }
+    }
+    const file = this.#file
+    if (continuedSize > file.size) this.#lose(file, continuedSize - file.size, records)
     else if (continuedSize < file.size) file.isLost = true
   }
 
@@ -263,25 +269,21 @@ export class SalvageParser {
     let known = 0
     while (known < ordinals.length && this.#stack[known]?.ordinal === ordinals[known]) known++
     this.#stack.length = known
-    for (const ordinal of ordinals.slice(known)) this.#openNameless('directory', ordinal, records)
-  }
-
-  #openNameless(type: 'file' | 'directory', ordinal: number, records: ArchiveRecord[]): void {
-    const name = new TextEncoder().encode(`#${ordinal}`)
-    const parent = this.#stack.at(-1)?.out ?? 0
-    this.#put({ parent, name, type, linked: false, metadata: {} }, records)
-    if (type === 'directory') {
-      this.#stack.push({ ordinal, out: this.#structure.entries })
-      this.#onLoss(
-        'the name of this directory is lost, and its metadata',
-        this.#offset,
-        this.#structure.path(),
-      )
-    } else {
-      this.#file = { ordinal, size: 0, isLost: true }
+    for (const ordinal of ordinals.slice(known)) {
+      const out = this.#putNameless('directory', ordinal, records)
+      this.#stack.push({ ordinal, out })
+      const path = this.#structure.path()
+      this.#onLoss('the name of this directory is lost, and its metadata', this.#offset, path)
     }
   }
 
+  #putNameless(type: 'file' | 'directory', ordinal: number, records: ArchiveRecord[]): number {
+    const name = new TextEncoder().encode(`#${ordinal}`)
+    const parent = this.#stack.at(-1)?.out ?? 0
+    return this.#put({ parent, name, type, linked: false, metadata: {} }, records)
+  }
+
+  /** Returns the ordinal that it has in the records. */
   #put(entry: Omit<Entry, 'kind' | 'ordinal'>, records: ArchiveRecord[]): number {
     const ordinal = this.#structure.entries + 1
     const record: Entry = { kind: 'entry', ordinal, ...entry }
@@ -329,44 +331,40 @@ export class SalvageParser {
         const length = typeof part === 'number' ? part : part.bytes.byteLength
         this.#space.append(at % this.#blockSize, length, typeof part === 'number' ? undefined : this.#address)
         at += length
-        if (typeof part === 'number') this.#lose(length, records)
-        else this.#data(part, records)
+        if (typeof part === 'number') this.#lose(file, length, records)
+        else this.#data(file, part, records)
       }
     } else if (row.kind === 'reference') {
-      this.#reference(row, records)
+      this.#reference(file, row, records)
     } else {
-      this.#extent(row, records)
+      this.#extent(file, row, records)
     }
   }
 
-  #data(data: Extract<ArchiveRecord, { kind: 'data' }>, records: ArchiveRecord[]): void {
+  #data(file: OpenFile, data: Data, records: ArchiveRecord[]): void {
     const length = data.bytes.byteLength
     this.#structure.extent({ kind: 'dataRow', length, mayBeShared: data.mayBeShared })
     this.#address += length
-    this.#grow(length)
+    file.size += length
     records.push(data)
   }
 
-  #reference(row: Extract<ExtentRow, { kind: 'reference' }>, records: ArchiveRecord[]): void {
+  #reference(file: OpenFile, row: Reference, records: ArchiveRecord[]): void {
     for (const { place, skip, length } of this.#space.resolve(row.address, row.length)) {
-      if (place === undefined) this.#lose(length, records)
-      else this.#extent({ ...row, address: place + skip, length }, records)
+      if (place === undefined) this.#lose(file, length, records)
+      else this.#extent(file, { ...row, address: place + skip, length }, records)
     }
   }
 
-  #extent(extent: Exclude<ExtentRow, { kind: 'dataRow' }>, records: ArchiveRecord[]): void {
+  #extent(file: OpenFile, extent: Hole | Missing | Reference, records: ArchiveRecord[]): void {
     this.#structure.extent(extent)
-    this.#grow(extent.length)
+    file.size += extent.length
     records.push(extent)
   }
 
-  #lose(length: number, records: ArchiveRecord[]): void {
-    if (this.#file) this.#file.isLost = true
-    this.#extent({ kind: 'missing', length, errno: EIO }, records)
-  }
-
-  #grow(length: number): void {
-    if (this.#file) this.#file.size += length
+  #lose(file: OpenFile, length: number, records: ArchiveRecord[]): void {
+    file.isLost = true
+    this.#extent(file, { kind: 'missing', length, errno: EIO }, records)
   }
 
   /** @param state - as the archive has it; without one, the rest of the file is lost */
@@ -391,9 +389,4 @@ function statedPosition(header: Uint8Array): SegmentPosition {
     continuedEntry: reader.u64(),
     continuedSize: reader.u64(),
   }
-}
-
-function asNone(error: unknown): 'none' {
-  if (error instanceof ReftarError) return 'none'
-  throw error
 }

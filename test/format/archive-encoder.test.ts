@@ -1,9 +1,12 @@
 import t from 'tap'
+import { checksums } from '../../fixtures/recipes/checksums.js'
 import { decode } from '../../fixtures/recipes/decode.js'
 import { encode, encodeSplit } from '../../fixtures/recipes/encode.js'
 import { joined } from '../../fixtures/recipes/json.js'
 import { text } from '../../fixtures/recipes/raw.js'
 import { noise } from '../../fixtures/recipes/valid.js'
+import { ArchiveEncoder, type ClosedSegment } from '../../src/format/archive-encoder.js'
+import { SEGMENT_TABLES } from '../../src/format/constants.js'
 import type { ArchiveRecord, Entry } from '../../src/record.js'
 
 const OPTIONS = { blockSize: 512, sorted: true, payloadDigest: true }
@@ -39,6 +42,9 @@ t.test('records that no reader would take are refused', t => {
   refused('INVALID_ARGUMENT', data(noise(513)))
   refused('BAD_STRUCTURE', data(noise(100)), data(noise(100)))
   refused('BAD_STRUCTURE', file('b', 2))
+  refused('INVALID_ARGUMENT', { kind: 'end', state: 'lost' })
+  refused('BAD_STRUCTURE', END, data(noise(512)))
+  refused('BAD_STRUCTURE', END, { kind: 'hole', length: 1, preallocated: false })
   t.throws(() => encodeSplit(OPTIONS, [file('a')]), { code: 'BAD_STRUCTURE' })
   t.throws(() => encodeSplit(OPTIONS, [file('..')]), { code: 'UNSAFE_NAME' })
   t.throws(
@@ -74,6 +80,41 @@ t.test('blocks fill a segment to 4 MiB, and how they came does not show', async 
     t.same(joined(decoded).length, 6)
     t.ok(decoded.every(record => record.kind !== 'data' || record.bytes.byteLength <= 4 * 1024 * 1024))
   }
+})
+
+t.test('tables fill a segment to its last byte, whichever row comes then', t => {
+  /** Holes of which no two are one row, of 12 bytes each. */
+  const holes = (count: number) =>
+    Array.from({ length: count }, (_, i): ArchiveRecord => {
+      return { kind: 'hole', length: 1, preallocated: i % 2 === 0 }
+    })
+  const next: Record<string, readonly [ArchiveRecord, number]> = {
+    'an end': [END, 4],
+    'a hole': [{ kind: 'hole', length: 2, preallocated: false }, 12],
+    'a reference': [{ kind: 'reference', address: 0, length: 1, origin: 'dedup' }, 20],
+    data: [data(noise(1)), 8 + 4],
+  }
+  for (const [what, [record, size]] of Object.entries(next)) {
+    // So many bytes are free when it comes: too few, or just enough.
+    for (const free of [size - 1, size]) {
+      const first = [file('a'), data(noise(1)), END]
+      const before = 18 + 1 + 8 + 4 + 4
+      const name = 'b'.repeat(1 + ((SEGMENT_TABLES - before - free - 18 - 1) % 12))
+      const count = (SEGMENT_TABLES - before - free - 18 - name.length) / 12
+      const rest = record.kind === 'end' ? [] : [END]
+      const records = [...first, file(name, 2), ...holes(count), record, ...rest]
+      const encoder = new ArchiveEncoder(OPTIONS, checksums)
+      const segments: ClosedSegment[] = []
+      for (const each of records) segments.push(...encoder.add(each))
+      segments.push(...encoder.finish())
+      const lengths = segments.map(({ names, rows, crcs }) => names.length + rows.length + crcs.length * 4)
+      const isLast = free === size && rest.length === 0
+      t.equal(lengths[0], SEGMENT_TABLES - free + (free === size ? size : 0), `${what}, ${free} bytes free`)
+      t.equal(lengths.length, isLast ? 1 : 2)
+      t.same(joined(decode([encodeSplit(OPTIONS, records)])), joined(records), what)
+    }
+  }
+  t.end()
 })
 
 t.test('deep below directories too, it does not show how records were cut', async t => {

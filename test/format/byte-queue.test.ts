@@ -44,6 +44,20 @@ t.test('peeking consumes nothing', t => {
   t.end()
 })
 
+t.test('what is there can be taken without knowing how much it is', t => {
+  const queue = new ByteQueue()
+  t.same(queue.peekAll(), new Uint8Array(0))
+  t.same(queue.takeUpTo(5), new Uint8Array(0))
+  queue.push(Uint8Array.of(1, 2))
+  queue.push(Uint8Array.of(3, 4))
+  t.same(queue.peekAll(), Uint8Array.of(1, 2, 3, 4))
+  t.same(queue.takeUpTo(3), Uint8Array.of(1, 2, 3))
+  t.same(queue.takeUpTo(3), Uint8Array.of(4))
+  t.equal(queue.length, 0)
+  t.equal(queue.consumed, 4)
+  t.end()
+})
+
 t.test('a slice of what comes out is a copy, even where a Buffer went in', t => {
   for (const pieces of [[Buffer.from('abcdef')], [Buffer.from('abc'), Buffer.from('def')]]) {
     const queue = new ByteQueue()

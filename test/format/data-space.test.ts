@@ -34,6 +34,18 @@ t.test('each append begins at a fresh block, at its offset in the block', t => {
   t.end()
 })
 
+t.test('the rest of a piece from an address on', t => {
+  const space = new DataSpace<string>(512)
+  t.equal(space.at(0), undefined, 'of nothing')
+  space.append(100, 50, 'a')
+  space.append(0, 512, 'b')
+  t.same(space.at(100), { place: 'a', skip: 0, length: 50 })
+  t.same(space.at(149), { place: 'a', skip: 49, length: 1 })
+  t.same(space.at(1000), { place: 'b', skip: 488, length: 24 })
+  for (const address of [-1, 99, 150, 511, 1024]) t.equal(space.at(address), undefined, `${address}`)
+  t.end()
+})
+
 t.test('rows are joined where their places follow one another', t => {
   const space = new DataSpace<number>(1, addressesFollow)
   space.append(0, 10, 1000)

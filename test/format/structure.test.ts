@@ -32,6 +32,30 @@ t.test('limits are counted as they are reached', t => {
   t.end()
 })
 
+t.test('what an archive makes is counted by its own size', t => {
+  const GIB = 1024 ** 3
+  const data = (length: number) => ({ kind: 'dataRow', length, mayBeShared: false }) as const
+  const reference = (length: number) => ({ kind: 'reference', address: 0, length, origin: 'dedup' }) as const
+  const structure = new Structure(512, true, { expansion: 2 })
+  structure.archiveBytes = 40 * GIB
+  structure.entry(entry(1, 0, 'a', 'file'))
+  structure.extent({ kind: 'hole', length: 1000 * GIB, preallocated: false })
+  structure.extent(data(30 * GIB))
+  structure.extent(reference(50 * GIB))
+  t.throws(() => structure.extent(reference(1)), {
+    code: 'LIMIT_EXCEEDED',
+    limit: 'expansion',
+    path: text('a'),
+  })
+
+  const small = new Structure(512, true, { expansion: 2 })
+  small.archiveBytes = 1000
+  small.entry(entry(1, 0, 'a', 'file'))
+  small.extent(reference(64 * GIB))
+  t.throws(() => small.extent(data(1)), { code: 'LIMIT_EXCEEDED' }, 'the first 64 GiB are free')
+  t.end()
+})
+
 t.test('no more than 65535 directories within each other, unless asked for', t => {
   const structure = new Structure(512, true)
   for (let i = 1; i <= 65535; i++) structure.entry(entry(i, i - 1, 'd'))
