@@ -703,6 +703,20 @@ t.test('devices that are not asked for are left out, and so are their other name
   t.equal(fs.lstatSync(join(target, 'pipe')).ino, fs.lstatSync(join(target, 'd/pipe')).ino)
 })
 
+t.test('devices that a user may not make are named, and their other names are left out', asRoot, async t => {
+  const at = places(t, 'btrfs')
+  if (at === undefined) return
+  const { source, target } = at
+  mknod(join(source, 'null'), 'c', 1, 3)
+  fs.linkSync(join(source, 'null'), join(source, 'other'))
+  fs.writeFileSync(join(source, 'zero'), 'zero')
+  const { bytes } = await archive(['.'], { directory: source })
+  const told = await extractAsNobody(bytes, target, { devices: true, sameOwner: false })
+  t.match(told, [{ type: 'problem', code: 'SYSTEM_CALL', path: 'null', message: /is left out: mknodat/ }])
+  t.equal(told.length, 1 + told.filter(({ type }) => type === 'note').length)
+  t.same(namesBelow(target), ['zero'])
+})
+
 for (const name of EVERYWHERE) {
   t.test(`hard links of all types, across directories, on ${name}`, asRoot, async t => {
     const at = places(t, name)

@@ -3,9 +3,12 @@ import * as fs from 'node:fs'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import t from 'tap'
+import type { ReftarEvent } from '../src/event.js'
 import { extract } from '../src/extract.js'
 import type { ArchiveRecord } from '../src/record.js'
 import { reflinkWriter, type WriteOptions } from '../src/stream/reflink-writer.js'
+import { until } from './cli/run.js'
+import { FS_IMMUTABLE_FL, setFlags } from './support/attributes.js'
 import { compareTrees } from './support/compare-trees.js'
 import { testDirectory } from './support/filesystems.js'
 import {
@@ -75,7 +78,7 @@ function picture(directory: string): string {
 }
 
 async function write(
-  records: Iterable<ArchiveRecord>,
+  records: Iterable<ArchiveRecord> | AsyncIterable<ArchiveRecord>,
   target: string,
   options: WriteOptions = {},
 ): Promise<void> {
@@ -291,6 +294,48 @@ t.test('a staging directory that was left over', async t => {
   t.match(notes(events).join(), new RegExp(`999999999-1-1.*${process.pid}-1-1`, 's'))
   t.ok(fs.existsSync(dead))
   t.equal(fs.readFileSync(join(target, 'a'), 'utf8'), 'a')
+})
+
+t.test('a staging directory that cannot be removed is told', asOther, async t => {
+  const directory = testDirectory(t, 'xfs')
+  if (directory === undefined) return
+  const { source, target } = sourceAndTarget(directory)
+  fill(source)
+  const records = await decoded((await archive(['.'], { directory: source })).bytes)
+  t.teardown(() => setFlags(target, 0))
+  const feed = async function* () {
+    yield* records
+    await until(() => fs.readdirSync(target).length > 0)
+    setFlags(target, FS_IMMUTABLE_FL)
+  }
+  const events: ReftarEvent[] = []
+  const error = await failure(write(feed(), target, { onEvent: event => events.push(event) }))
+  t.equal(error.code, 'SYSTEM_CALL')
+  const [name, ...others] = fs.readdirSync(target)
+  t.same(others, [])
+  t.match(notes(events), [`'${name}' could not be removed: `])
+  t.same(fs.readdirSync(join(target, name ?? '')), [], 'but what was in it')
+})
+
+t.test('an error of who is told of the last problems comes through, and all has its name', async t => {
+  const target = testDirectory(t, 'tmpfs')
+  if (target === undefined) return
+  const metadata = { mode: 0o644, project: 7 }
+  const entry = { kind: 'entry', parent: 0, linked: false, type: 'file', metadata } as const
+  const records = ['a', 'b'].flatMap((name, i): ArchiveRecord[] => [
+    { ...entry, ordinal: i + 1, name: Buffer.from(name) },
+    { kind: 'end', state: 'whole' },
+  ])
+  const descriptors = await settledDescriptors()
+  for (const keepPartial of [false, true]) {
+    const onEvent: WriteOptions['onEvent'] = event => {
+      if (event.type === 'problem') throw new TypeError(`cannot hear of ${Buffer.from(event.path)}`)
+    }
+    await t.rejects(write(records, target, { onEvent, keepPartial }), { message: 'cannot hear of a' })
+    t.same(fs.readdirSync(target).sort(), ['a', 'b'])
+    t.equal(await descriptorsAfter(descriptors), descriptors)
+    for (const name of ['a', 'b']) fs.rmSync(join(target, name))
+  }
 })
 
 t.test('a target that cannot be one', async t => {

@@ -27,6 +27,7 @@ import {
 import { compareTrees } from './support/compare-trees.js'
 import { sharedBytes } from './support/fiemap.js'
 import { type FilesystemName, testDirectory } from './support/filesystems.js'
+import { fifo, directory as hostileDirectory, unsorted } from './support/hostile.js'
 import { extractAsNobody, NOBODY } from './support/nobody.js'
 import {
   archive,
@@ -424,15 +425,19 @@ for (const name of EVERYWHERE) {
 }
 
 t.test('what was kept back leaves nothing to be done', asRoot, async t => {
-  for (const type of ['file', 'directory'] as const) {
+  for (const [type, last] of [
+    ['file', 'x'],
+    ['directory', 'x'],
+    ['directory', 'x/inner'],
+  ] as const) {
     const at = places(t, 'btrfs')
     if (at === undefined) return
     const { source, target } = at
     make(source, type, 'x')
     make(source, 'file', 'z')
-    setFlags(join(source, 'x'), FS_IMMUTABLE_FL)
+    setFlags(join(source, last), FS_IMMUTABLE_FL)
     const { bytes } = await archive(['.'], { directory: source }).finally(() =>
-      setFlags(join(source, 'x'), 0),
+      setFlags(join(source, last), 0),
     )
     fs.writeFileSync(join(target, 'x'), 'mine')
     const before = pictureOf(join(target, 'x'))
@@ -609,6 +614,22 @@ t.test('read-only directories keep their whole entries for a user without privil
     [['error', 'CLONE_REFUSED']],
   )
   t.same(compareTrees(from.source, at.target), ['d/ro/b: only in the first'])
+})
+
+t.test('what cannot be looked at is not taken for free', asRoot, async t => {
+  const at = places(t, 'xfs')
+  if (at === undefined) return
+  const { target } = at
+  fs.mkdirSync(join(target, 'd'))
+  fs.chownSync(join(target, 'd'), NOBODY, NOBODY)
+  // To list it is allowed, to look for a name in it is not.
+  fs.chmodSync(join(target, 'd'), 0o600)
+  for (const row of [hostileDirectory('e', 1), fifo('e', 1)]) {
+    const told = await extractAsNobody(unsorted([hostileDirectory('d'), row]), target)
+    t.match(told, [{ type: 'error', code: 'SYSTEM_CALL', message: /EACCES/ }])
+    t.equal(told.length, 1)
+    t.same(namesBelow(target), ['d'])
+  }
 })
 
 t.test('what is in the way is an error of which the rest is kept', async t => {

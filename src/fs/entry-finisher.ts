@@ -1,5 +1,5 @@
 import { constants } from 'node:fs'
-import { type ErrorCode, ReftarError } from '../errors.js'
+import { caught, type ErrorCode, ReftarError } from '../errors.js'
 import type { EntryPath } from '../format/path.js'
 import type { Entry, Metadata } from '../record.js'
 import { openat } from '../sys/directory.js'
@@ -85,8 +85,8 @@ export class EntryFinisher {
       try {
         this.#do(late)
       } catch (error) {
-        if (!(error instanceof ReftarError)) throw error
-        this.#onProblem(error.code, late.path.bytes, `is not finished: ${error.message}`)
+        const { code, message } = caught(error)
+        this.#onProblem(code, late.path.bytes, `is not finished: ${message}`)
       }
     }
   }

@@ -2,6 +2,7 @@ import * as fs from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { DirectoryTree } from '../../src/fs/directory-tree.js'
+import { withoutDescriptors } from '../support/system-calls.js'
 import { failure, openDescriptors } from '../support/trees.js'
 
 t.test('a directory that is lent after the end, and one that is gone by then', async t => {
@@ -10,6 +11,12 @@ t.test('a directory that is lent after the end, and one that is gone by then', a
   const tree = new DirectoryTree('SOURCE_CHANGED', 2)
   const path = [...'abc'].map(name => Buffer.from(name))
   const c = path.reduce((parent, name) => tree.child(parent, name), tree.root(Buffer.from(root)))
+  t.equal(
+    tree.lend(c, fd => fs.fstatSync(fd).ino),
+    fs.statSync(join(root, 'a/b/c')).ino,
+    'before the end it stays open',
+  )
+  t.equal(openDescriptors(), before + 3)
   tree.close()
   t.equal(openDescriptors(), before)
   t.equal(
@@ -36,6 +43,23 @@ t.test('leaving the one that would have to make room for its parent', async t =>
   tree.leave(b)
   t.same(fs.readdirSync(`/proc/self/fd/${tree.fd(a)}`), ['b'], 'the way back stays open')
   t.equal(openDescriptors(), before + 3, 'the root, c and a')
+  tree.close()
+  t.equal(openDescriptors(), before)
+})
+
+t.test('leaving where nothing more can be opened', async t => {
+  const root = t.testdir({ a: { b: { c: {} } } })
+  const before = openDescriptors()
+  const tree = new DirectoryTree('TARGET_CHANGED', 2)
+  const path = [...'abc'].map(name => Buffer.from(name))
+  const c = path.reduce((parent, name) => tree.child(parent, name), tree.root(Buffer.from(root)))
+  const a = c.parent?.parent ?? c
+  tree.fd(a)
+  t.equal(openDescriptors(), before + 3, 'the root, c and a')
+  const error = await failure(() => withoutDescriptors(() => tree.leave(c)))
+  t.match(error, { code: 'SYSTEM_CALL', message: /EMFILE/ })
+  t.equal(openDescriptors(), before + 2, 'c is closed all the same')
+  t.same(fs.readdirSync(`/proc/self/fd/${tree.fd(c)}`), [], 'and found again by its name')
   tree.close()
   t.equal(openDescriptors(), before)
 })

@@ -14,6 +14,8 @@ const lremovexattr = lib.func('int lremovexattr(const void *path, const void *na
 const ioctl = lib.func('int ioctl(int fd, unsigned long request, ...)')
 const fallocateCall = lib.func('int fallocate(int fd, int mode, int64_t offset, int64_t length)')
 const mknodCall = lib.func('int mknod(const void *path, unsigned int mode, uint64_t device)')
+const getrlimit = lib.func('int getrlimit(int resource, void *limits)')
+const setrlimit = lib.func('int setrlimit(int resource, const void *limits)')
 const utimensat = lib.func('int utimensat(int directory, const void *path, const void *times, int flags)')
 
 export const FS_NODUMP_FL = 0x40
@@ -36,6 +38,7 @@ const PROJECT = 12
 const AT_FDCWD = -100
 const AT_SYMLINK_NOFOLLOW = 0x100
 const UTIME_OMIT = 0x3fff_fffen
+const RLIMIT_NOFILE = 7
 const MOST_XATTR_BYTES = 65536
 const NS = 1_000_000_000n
 
@@ -115,6 +118,23 @@ export function withFile<T>(path: Buffer, flags: number, use: (fd: number) => T)
     return use(fd)
   } finally {
     fs.closeSync(fd)
+  }
+}
+
+/** Does something while this process can open nothing more. */
+export function withoutDescriptors<T>(work: () => T): T {
+  const limits = Buffer.alloc(16)
+  check('getrlimit', getrlimit(RLIMIT_NOFILE, limits))
+  // The next one to be given.
+  const next = fs.openSync('/dev/null', fs.constants.O_RDONLY)
+  fs.closeSync(next)
+  const none = Buffer.from(limits)
+  none.writeBigUInt64LE(BigInt(next), 0)
+  check('setrlimit', setrlimit(RLIMIT_NOFILE, none))
+  try {
+    return work()
+  } finally {
+    check('setrlimit', setrlimit(RLIMIT_NOFILE, limits))
   }
 }
 
