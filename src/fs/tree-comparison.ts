@@ -2,7 +2,14 @@ import { constants } from 'node:fs'
 import { type ErrorCode, ReftarError } from '../errors.js'
 import { quotePath } from '../event.js'
 import { EntryPath, EntryPaths } from '../format/path.js'
-import type { ArchiveRecord, EndState, Entry, Metadata } from '../record.js'
+import {
+  type ArchiveRecord,
+  type EndState,
+  type Entry,
+  type Extent,
+  lengthOf,
+  type Metadata,
+} from '../record.js'
 import { O_PATH, openat, readDirectory } from '../sys/directory.js'
 import { ENOENT } from '../sys/errno.js'
 import { close, OPEN_FILE } from '../sys/file.js'
@@ -181,21 +188,32 @@ export class TreeComparison {
     }
   }
 
-  async #extent(file: FileInHand, extent: Exclude<ArchiveRecord, { kind: 'entry' | 'end' }>): Promise<void> {
+  async #extent(file: FileInHand, extent: Extent): Promise<void> {
     const { open } = file
-    const length = extent.kind === 'data' ? extent.bytes.byteLength : extent.length
-    let difference: Difference | undefined
-    if (extent.kind === 'data') difference = await this.#content.data(extent, open)
-    else if (extent.kind === 'missing')
+    const length = lengthOf(extent)
+    if (extent.kind === 'missing')
       this.#differs(file.path, `has ${length} bytes at ${file.size} that the archive lacks`)
-    else if (open && extent.kind === 'hole') difference = this.#content.hole(length, open)
-    else if (open && extent.kind === 'reference') difference = await this.#content.reference(extent, open)
+    const difference = await this.#compare(extent, open)
     file.size += length
     if (open) open.offset += length
     if (!difference) return
     if (open && difference.isContent) open.file.isEqual = false
     if (!file.differs) this.#differs(file.path, difference.message)
     file.differs = true
+  }
+
+  /** How an extent differs, as one does that cannot be read. */
+  async #compare(extent: Extent, open: OpenFile | undefined): Promise<Difference | undefined> {
+    try {
+      if (extent.kind === 'data') return await this.#content.data(extent, open)
+      if (open && extent.kind === 'hole') return this.#content.hole(extent.length, open)
+      if (open && extent.kind === 'reference') return await this.#content.reference(extent, open)
+      return undefined
+    } catch (error) {
+      if (!(error instanceof ReftarError) || error.errno === undefined) throw error
+      const message = `cannot be read at byte ${open?.offset}: ${errnoName(error.errno)}`
+      return { message, isContent: true }
+    }
   }
 
   #end({ path, size, open }: FileInHand, state: EndState): void {
