@@ -84,8 +84,7 @@ export class Structure {
     const isRoot = name.byteLength === 0 && ordinal === 1 && parent === 0 && type === 'directory'
     if (!isRoot) {
       this.#checkName(entry)
-      this.#leaveUpTo(entry)
-      this.#checkOrder(entry)
+      this.#checkOrder(entry, this.#leaveUpTo(entry))
     }
     this.#checkLink(entry)
     this.#reservedBytes += entry.metadata.reserved ?? 0
@@ -159,18 +158,18 @@ export class Structure {
       throw new ReftarError('UNSAFE_NAME', `the name of entry ${ordinal} ${reason}`, { path: this.path() })
   }
 
-  #leaveUpTo({ ordinal, parent }: Entry): void {
-    let depth = this.#stack.length - 1
-    while (depth >= 0 && this.#stack[depth]?.ordinal !== parent) depth--
-    if (depth < 0) {
+  /** Returns the directory that the entry is in. */
+  #leaveUpTo({ ordinal, parent }: Entry): OpenDirectory {
+    const depth = this.#stack.findLastIndex(directory => directory.ordinal === parent)
+    const directory = this.#stack[depth]
+    if (!directory) {
       throw this.#error('BAD_STRUCTURE', `entry ${ordinal} has parent ${parent}, expected an open directory`)
     }
     this.#stack.length = depth + 1
+    return directory
   }
 
-  #checkOrder({ ordinal, name }: Entry): void {
-    const directory = this.#stack.at(-1)
-    if (!directory) return
+  #checkOrder({ ordinal, name }: Entry, directory: OpenDirectory): void {
     if (directory.names) {
       const key = Buffer.from(name).toString('latin1')
       if (directory.names.has(key))

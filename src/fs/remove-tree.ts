@@ -5,19 +5,23 @@ import type { Directory, DirectoryTree } from './directory-tree.js'
 
 const OWNER_CAN_CHANGE = 0o700
 
-/** Removes a directory that this run made, and all that is in it, without following any link. @throws SYSTEM_CALL */
-export function removeTree(tree: DirectoryTree, root: Directory): void {
-  const stack = [{ directory: root, names: readDirectory(tree.fd(root)) }]
+/**
+ * Removes a directory that this run made in `parent`, and all that is in it, without following any link.
+ *
+ * @throws SYSTEM_CALL
+ */
+export function removeTree(tree: DirectoryTree, parent: Directory, root: Directory): void {
+  const stack = [{ parent, directory: root, names: readDirectory(tree.fd(root)) }]
   for (let frame = stack.at(-1); frame; frame = stack.at(-1)) {
     const name = frame.names.pop()
-    const { directory } = frame
+    const { parent, directory } = frame
     if (name) {
       const fd = tree.fd(directory)
       const status = statAt(fd, name)
       if (typeOf(status) === S_IFDIR) {
         if ((status.mode & OWNER_CAN_CHANGE) !== OWNER_CAN_CHANGE) changeModeAt(fd, name, OWNER_CAN_CHANGE)
         const child = tree.child(directory, name)
-        stack.push({ directory: child, names: readDirectory(tree.fd(child)) })
+        stack.push({ parent: directory, directory: child, names: readDirectory(tree.fd(child)) })
       } else {
         unlinkat(fd, name)
       }
@@ -25,6 +29,6 @@ export function removeTree(tree: DirectoryTree, root: Directory): void {
     }
     stack.pop()
     tree.leave(directory)
-    if (directory.parent) unlinkat(tree.fd(directory.parent), directory.name, AT_REMOVEDIR)
+    unlinkat(tree.fd(parent), directory.name, AT_REMOVEDIR)
   }
 }

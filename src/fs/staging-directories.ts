@@ -54,7 +54,7 @@ export class StagingDirectories {
         this.#tree.leave(staging)
         if (this.#kept.has(staging))
           this.#onNote(`${quotePath(pathOf(staging))} holds what others have put there`)
-        else if (!this.#removeEmpty(directory, staging.name)) removeTree(this.#tree, staging)
+        else if (!this.#removeEmpty(directory, staging.name)) removeTree(this.#tree, directory, staging)
       } catch (error) {
         const message = `${quotePath(pathOf(staging))} could not be removed: ${(error as Error).message}`
         this.#onNote(message)

@@ -1,8 +1,8 @@
 import { constants } from 'node:fs'
-import { ReftarError, withPath } from '../errors.js'
+import { caught, ReftarError, withPath } from '../errors.js'
 import { quotePath } from '../event.js'
 import { EntryPath, EntryPaths } from '../format/path.js'
-import type { ArchiveRecord, End, Entry } from '../record.js'
+import type { ArchiveRecord, Device, End, Entry, EntryType } from '../record.js'
 import { linkat, mknodat, O_PATH, openat, symlinkat, unlinkat } from '../sys/directory.js'
 import { close } from '../sys/file.js'
 import { inodeOf, isSameFile, S_IFBLK, S_IFCHR, S_IFIFO, statAt, statFd } from '../sys/status.js'
@@ -16,15 +16,15 @@ import type { WriteRequest } from './write-request.js'
 
 /** A directory that may still receive entries. */
 interface OpenDirectory {
-  readonly ordinal: number
-  readonly entry: Entry | undefined
+  readonly entry: Entry
   readonly path: EntryPath
   readonly place: Place
 }
 
 const DEFAULT_FILE_MODE = 0o666
 const PERMISSIONS = 0o777
-const DEVICE_TYPES = { characterDevice: S_IFCHR, blockDevice: S_IFBLK, fifo: S_IFIFO } as const
+const NODE_TYPES = { characterDevice: S_IFCHR, blockDevice: S_IFBLK, fifo: S_IFIFO } as const
+type NodeType = keyof typeof NODE_TYPES
 
 /** Records to files, in staging directories; nothing shows until {@link TreeWriter.publish}. */
 export class TreeWriter {
@@ -41,7 +41,7 @@ export class TreeWriter {
     readonly name: Uint8Array
   }[] = []
   readonly #finisher: EntryFinisher
-  #stack: OpenDirectory[]
+  readonly #stack: OpenDirectory[] = []
   /** The file in hand. */
   #open: { readonly entry: Entry; readonly place: Place; readonly file: RestoredFile } | undefined
   /** Of the entry in hand. */
@@ -53,10 +53,10 @@ export class TreeWriter {
     this.#request = request
     this.#metadata = new MetadataWriter(request.policy, request)
     this.#staging = new Staging({ target, existing, onNote, onProblem })
-    const { root, tree } = this.#staging
     this.#finisher = new EntryFinisher(this.#staging, this.#metadata, onProblem)
-    this.#files = new FileWriter(tree, request, this.#metadata, file => this.#finisher.file(file))
-    this.#stack = [{ ordinal: 0, entry: undefined, path: this.#path, place: root }]
+    this.#files = new FileWriter(this.#staging.tree, request, this.#metadata, file =>
+      this.#finisher.file(file),
+    )
   }
 
   /** @throws TARGET_EXISTS, TARGET_CHANGED, CLONE_REFUSED, SYSTEM_CALL, BAD_STRUCTURE, UNSAFE_NAME, DANGLING_REFERENCE */
@@ -81,7 +81,7 @@ export class TreeWriter {
     if (this.#files.isOpen)
       throw new ReftarError('BAD_STRUCTURE', 'the records end before the last file does')
     await this.#files.flush()
-    while (this.#stack.length > 1) this.#leave()
+    this.#leaveFrom(0)
     if (this.#request.fsync) await this.#staging.sync()
     this.#staging.publish()
     this.#finisher.finishLate()
@@ -110,23 +110,20 @@ export class TreeWriter {
     if (this.#files.isOpen)
       throw new ReftarError('BAD_STRUCTURE', `entry ${entry.ordinal} begins before a file ends`)
     checkName(entry)
-    while (this.#stack.length > 1 && this.#stack.at(-1)?.ordinal !== entry.parent) this.#leave()
-    const { ordinal, place } = this.#stack.at(-1) as OpenDirectory
-    if (ordinal !== entry.parent) {
-      throw new ReftarError('BAD_STRUCTURE', `entry ${entry.ordinal} has a parent that is not open`)
-    }
+    const place = this.#placeOf(entry)
+    const { type } = entry
     const path = this.#paths.of(entry)
     this.#path = path
     summary.entries++
-    if (entry.type === 'directory') {
+    if (type === 'directory') {
       const isRoot = entry.name.byteLength === 0
       const made = isRoot ? place : this.#staging.makeDirectory(place, entry.name)
-      this.#stack.push({ ordinal: entry.ordinal, entry, path, place: made })
+      this.#stack.push({ entry, path, place: made })
       onEntry(path.bytes, 0)
       return
     }
     const directory = this.#staging.directoryFor(place)
-    if (entry.type === 'file') {
+    if (type === 'file') {
       const file = this.#files.create(entry, directory, path)
       if (entry.linked) this.#linked.set(entry.ordinal, file)
       this.#open = { entry, place, file }
@@ -134,15 +131,15 @@ export class TreeWriter {
       this.#staging.check(place, entry.name)
       return
     }
-    if (!this.#make(entry, directory, path)) return
+    if (!this.#make(entry, type, directory, path)) return
     onEntry(path.bytes, 0)
     this.#staging.made(place, entry.name)
   }
 
   #end(end: End): void {
     const open = this.#open
+    if (!open) throw new ReftarError('BAD_STRUCTURE', 'an end outside of a file')
     this.#files.write(end)
-    if (!open) return
     const { entry, place, file } = open
     this.#open = undefined
     if (end.state !== 'lost') {
@@ -155,13 +152,18 @@ export class TreeWriter {
   }
 
   /** Makes whatever has no content. Returns false where it is left out. */
-  #make(entry: Entry, directory: Directory, path: EntryPath): boolean {
-    const { name, type, metadata } = entry
+  #make(
+    entry: Entry,
+    type: Exclude<EntryType, 'file' | 'directory'>,
+    directory: Directory,
+    path: EntryPath,
+  ): boolean {
+    const { name, metadata } = entry
     const { tree } = this.#staging
     if (type === 'hardlink') return this.#link(entry, directory)
     const fd = tree.fd(directory)
-    if (type === 'symlink') symlinkat(metadata.linkTarget ?? new Uint8Array(0), fd, name)
-    else if (!this.#makeNode(entry, fd, path)) return false
+    if (type === 'symlink') symlinkat(needed(entry, metadata.linkTarget), fd, name)
+    else if (!this.#makeNode(entry, type, fd, path)) return false
     const special = openat(fd, name, O_PATH | constants.O_NOFOLLOW)
     try {
       const status = statFd(special)
@@ -174,9 +176,8 @@ export class TreeWriter {
     return true
   }
 
-  #makeNode(entry: Entry, directory: number, path: EntryPath): boolean {
-    const { name, type, metadata, ordinal, linked } = entry
-    if (type !== 'fifo' && type !== 'characterDevice' && type !== 'blockDevice') return false
+  #makeNode(entry: Entry, type: NodeType, directory: number, path: EntryPath): boolean {
+    const { name, metadata, ordinal, linked } = entry
     const leaveOut = () => {
       if (linked) this.#linked.set(ordinal, undefined)
       return false
@@ -185,21 +186,21 @@ export class TreeWriter {
       this.#metadata.note('device nodes are left out')
       return leaveOut()
     }
-    const { major = 0, minor = 0 } = metadata.device ?? {}
+    const device = type === 'fifo' ? 0 : deviceNumber(needed(entry, metadata.device))
     const mode = this.#metadata.modeOf((metadata.mode ?? DEFAULT_FILE_MODE) & PERMISSIONS)
     try {
-      mknodat(directory, name, DEVICE_TYPES[type] | mode, deviceNumber(major, minor))
+      mknodat(directory, name, NODE_TYPES[type] | mode, device)
       return true
     } catch (error) {
-      if (!(error instanceof ReftarError)) throw error
-      this.#request.onProblem(error.code, path.bytes, `is left out: ${error.message}`)
+      const { code, message } = caught(error)
+      this.#request.onProblem(code, path.bytes, `is left out: ${message}`)
       return leaveOut()
     }
   }
 
   /** Returns false where what it links to was left out. */
   #link(entry: Entry, directory: Directory): boolean {
-    const { linkTo = 0 } = entry.metadata
+    const linkTo = needed(entry, entry.metadata.linkTo)
     const first = this.#linked.get(linkTo)
     if (!first && this.#linked.has(linkTo)) return false
     if (!first)
@@ -216,15 +217,25 @@ export class TreeWriter {
     throw new ReftarError('TARGET_CHANGED', `${quotePath(pathOf(first.directory, first.name))} was replaced`)
   }
 
-  #leave(): void {
-    const left = this.#stack.pop()
-    if (!left?.entry) return
-    const { entry, path, place } = left
+  /** Where an entry goes; leaves the directories that it is not in. @throws BAD_STRUCTURE */
+  #placeOf({ ordinal, parent }: Entry): Place {
+    this.#leaveFrom(this.#stack.findLastIndex(({ entry }) => entry.ordinal === parent) + 1)
+    const open = this.#stack.at(-1)
+    if (open) return open.place
+    if (parent === 0) return this.#staging.root
+    throw new ReftarError('BAD_STRUCTURE', `entry ${ordinal} has a parent that is not open`)
+  }
+
+  /** Leaves the directories from a depth on, innermost first. */
+  #leaveFrom(depth: number): void {
+    for (const left of this.#stack.splice(depth).reverse()) this.#leave(left)
+  }
+
+  #leave({ entry, path, place }: OpenDirectory): void {
     const isNamed = entry.metadata.mode !== undefined && entry.name.byteLength > 0
     const isOurs = !place.existing || (this.#request.existing === 'overwrite' && isNamed)
     if (isOurs) this.#finisher.directory(entry, place, path)
-    const { directory } = place
-    if (directory !== this.#stack.at(-1)?.place.directory) this.#staging.tree.leave(directory)
+    this.#staging.tree.leave(place.directory)
   }
 }
 
@@ -236,8 +247,14 @@ function checkName({ ordinal, name, type }: Entry): void {
   throw new ReftarError('UNSAFE_NAME', `entry ${ordinal} is named ${quotePath(name)}`, { path: name })
 }
 
+/** What an entry of its type has; records that no parser has checked may lack it. @throws BAD_STRUCTURE */
+function needed<T>({ ordinal, type }: Entry, field: T | undefined): T {
+  if (field !== undefined) return field
+  throw new ReftarError('BAD_STRUCTURE', `entry ${ordinal} is a ${type} and does not say of what`)
+}
+
 /** As makedev(3) packs it. */
-function deviceNumber(major: number, minor: number): number {
+function deviceNumber({ major, minor }: Device): number {
   const high = (BigInt(major) & 0xfffff000n) << 32n
   const low =
     ((BigInt(major) & 0xfffn) << 8n) | (BigInt(minor) & 0xffn) | ((BigInt(minor) & 0xffffff00n) << 12n)
