@@ -10,8 +10,8 @@ const lib = koffi.load(null)
 const ioctl = lib.func('int ioctl(int fd, unsigned long request, ...)')
 
 const FS_IOC_SHUTDOWN = 0x8004587d
-/** What the log has in memory only is lost, as when the power fails: XFS_FSOP_GOING_FLAGS_NOLOGFLUSH. */
-const NO_LOG_FLUSH = 2
+/** XFS_FSOP_GOING_FLAGS_LOGFLUSH and XFS_FSOP_GOING_FLAGS_NOLOGFLUSH: what becomes of a log that is in memory only. */
+const LOG = { written: 1, lost: 2 } as const
 /** Of btrfs, in bytes. */
 const SMALL = 256 * 1024 * 1024
 /** How often a filesystem is asked to go that a process has let go of just now. */
@@ -27,8 +27,8 @@ export interface OwnFilesystem {
   readonly image: string
   mount(): void
   unmount(): void
-  /** What is not on disk by now never will be. */
-  shutDown(): void
+  /** What is not on disk by now never will be; of a log, either all or nothing that is in memory still comes there. */
+  shutDown(log: keyof typeof LOG): void
 }
 
 /**
@@ -62,10 +62,10 @@ export function ownFilesystem(
       unmount(mountPoint)
       isMounted = false
     },
-    shutDown() {
+    shutDown(log) {
       const fd = fs.openSync(mountPoint, 'r')
       const how = Buffer.alloc(4)
-      how.writeUInt32LE(NO_LOG_FLUSH)
+      how.writeUInt32LE(LOG[log])
       const result = ioctl(fd, FS_IOC_SHUTDOWN, 'void *', how)
       fs.closeSync(fd)
       if (result !== 0) throw new Error(`FS_IOC_SHUTDOWN: errno ${koffi.errno()}`)
