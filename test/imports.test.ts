@@ -100,7 +100,7 @@ const BELOW: Record<string, readonly string[]> = {
   'verify.ts': ['record.ts', 'event.ts', 'format', 'stream'],
 }
 /** What files of src/fs and src/stream may have from elsewhere is bound more closely. */
-const HELPERS_OF_FORMAT = ['bytes', 'path', 'data-space', 'inode-flags', 'xattrs'].map(
+const HELPERS_OF_FORMAT = ['bytes', 'latin1', 'path', 'data-space', 'inode-flags', 'xattrs'].map(
   name => `format/${name}.ts`,
 )
 

@@ -13,7 +13,7 @@ const RECENT = 8 * 1024 * 1024
 /** In bytes. */
 export const LARGEST_READ = 1024 * 1024
 /** What a record of any size is taken to cost, in bytes. */
-const RECORD_WEIGHT = 256
+const RECORD_WEIGHT = 640
 
 interface Recent {
   readonly address: number

@@ -1,5 +1,6 @@
 import { type ByteReader, ByteWriter } from './bytes.js'
 import type { OwnerNames } from './entry-row.js'
+import { latin1 } from './latin1.js'
 
 /** The owner names of a segment that is being built. FORMAT.md, "Owner names". */
 export class OwnerNamesWriter implements OwnerNames {
@@ -12,7 +13,7 @@ export class OwnerNamesWriter implements OwnerNames {
 
   place(name: Uint8Array | undefined): number {
     if (!name) return 0
-    const key = Buffer.from(name).toString('latin1')
+    const key = latin1(name)
     const known = this.#places.get(key)
     if (known !== undefined) return known
     this.#out.u8(name.byteLength).append(name)
@@ -39,7 +40,7 @@ export class OwnerNamesReader {
       const at = reader.position
       const length = reader.u8()
       const name = reader.take(length).slice()
-      const key = Buffer.from(name).toString('latin1')
+      const key = latin1(name)
       if (length === 0 || seen.has(key))
         throw reader.error('BAD_FIELD', 'an owner name is empty or stands twice', at)
       seen.add(key)

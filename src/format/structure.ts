@@ -3,6 +3,7 @@ import type { Entry } from '../record.js'
 import { compareBytes } from './bytes.js'
 import { MAX_NAME } from './constants.js'
 import type { ExtentRow } from './extent-row.js'
+import { latin1 } from './latin1.js'
 import { DEFAULT_LIMITS, EXPANSION_ALLOWANCE, type Limits } from './limits.js'
 import { joinPath } from './path.js'
 
@@ -171,7 +172,7 @@ export class Structure {
 
   #checkOrder({ ordinal, name }: Entry, directory: OpenDirectory): void {
     if (directory.names) {
-      const key = Buffer.from(name).toString('latin1')
+      const key = latin1(name)
       if (directory.names.has(key))
         throw this.#error('BAD_STRUCTURE', `entry ${ordinal} repeats a name`, name)
       directory.names.add(key)

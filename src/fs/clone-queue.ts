@@ -1,18 +1,21 @@
 import { setImmediate } from 'node:timers/promises'
 import { ReftarError, withPath } from '../errors.js'
+import { latin1Bytes } from '../format/latin1.js'
 import type { EntryPath } from '../format/path.js'
 import type { Origin } from '../record.js'
 import { openat } from '../sys/directory.js'
 import { close, closingOnError, dataSync, OPEN_FILE, syncFilesystem } from '../sys/file.js'
-import { type Inode, isSameFile, statFd } from '../sys/status.js'
+import { isSameFile, statFd } from '../sys/status.js'
 import type { CloneLadder } from './clone-ladder.js'
 import { type Directory, type DirectoryTree, pathOf } from './directory-tree.js'
 
 /** A file that this run made: where it is, and which inode. */
 export interface RestoredFile {
   directory: Directory
-  name: Uint8Array
-  readonly inode: Inode
+  /** As latin1 text, for there are many. */
+  name: string
+  readonly dev: number
+  readonly ino: bigint
   /** When data was last written to it, by the count of the queue. */
   written: number
 }
@@ -126,9 +129,9 @@ export class CloneQueue {
       await this.#ladder.run({
         ...clone,
         source: source === target.file ? target.fd : this.#open(source),
-        sourceDevice: source.inode.dev,
+        sourceDevice: source.dev,
         target: target.fd,
-        targetDevice: target.file.inode.dev,
+        targetDevice: target.file.dev,
         isEnd: target.ended === targetOffset + length,
       })
     } catch (error) {
@@ -140,7 +143,7 @@ export class CloneQueue {
     const dirty = new Map<RestoredFile, OpenTarget | undefined>()
     for (const { source, target } of this.#clones) {
       if (source.written <= this.#synced) continue
-      if (!this.#ladder.isPossible(source.inode.dev, target.file.inode.dev)) continue
+      if (!this.#ladder.isPossible(source.dev, target.file.dev)) continue
       dirty.set(source, source === target.file ? target : undefined)
     }
     if (dirty.size > MAX_FILE_SYNCS) {
@@ -159,10 +162,11 @@ export class CloneQueue {
   #open(file: RestoredFile): number {
     const known = this.#sources.get(file)
     if (known !== undefined) return known
-    const fd = openat(this.#tree.fd(file.directory), file.name, OPEN_FILE)
-    if (!isSameFile(closingOnError(fd, statFd), file.inode)) {
+    const name = latin1Bytes(file.name)
+    const fd = openat(this.#tree.fd(file.directory), name, OPEN_FILE)
+    if (!isSameFile(closingOnError(fd, statFd), file)) {
       close(fd)
-      const path = pathOf(file.directory, file.name)
+      const path = pathOf(file.directory, name)
       throw new ReftarError('TARGET_CHANGED', 'a restored file was replaced', { path })
     }
     if (this.#sources.size >= MAX_SOURCES) {

@@ -1,20 +1,20 @@
 import { constants } from 'node:fs'
 import { caught, type ErrorCode, ReftarError } from '../errors.js'
+import { latin1, latin1Bytes } from '../format/latin1.js'
 import type { EntryPath } from '../format/path.js'
 import type { Entry, Metadata } from '../record.js'
 import { openat } from '../sys/directory.js'
 import { close } from '../sys/file.js'
-import { type Inode, isSameFile, statFd } from '../sys/status.js'
-import type { Directory } from './directory-tree.js'
+import { isSameFile, statFd } from '../sys/status.js'
+import type { RestoredFile } from './clone-queue.js'
 import type { FinishedFile } from './file-writer.js'
 import type { LateMetadata, MetadataWriter } from './metadata-writer.js'
 import type { Place, Staging } from './staging.js'
 
 /** What is done once everything has its name. */
 interface LateWork {
-  readonly directory: Directory
-  readonly name: Uint8Array
-  readonly inode: Inode
+  /** A file, or a directory as one: where it is by then. */
+  readonly file: Pick<RestoredFile, 'directory' | 'name' | 'dev' | 'ino'>
   readonly path: EntryPath
   readonly work: (fd: number) => void
 }
@@ -54,17 +54,20 @@ export class EntryFinisher {
 
   /** A file that has all its data. @throws SYSTEM_CALL */
   file({ entry, file, fd, status, path }: FinishedFile): void {
-    const { directory, name, inode } = file
-    const later: Later = work => this.#files.push({ directory, name, inode, path, work })
+    const later: Later = work => this.#files.push({ file, path, work })
     const set: SetMetadata = metadata => this.#metadata.finish(fd, status, metadata, () => path.bytes)
     this.#finish(fd, entry.metadata, OWNER_CAN_READ, path, later, set)
   }
 
   /** A directory that has all its entries. @throws SYSTEM_CALL */
   directory({ metadata: captured }: Entry, { directory, existing }: Place, path: EntryPath): void {
-    const { name, inode } = directory
     const metadata = captured.mode === undefined ? this.#implied(captured) : captured
-    const later: Later = work => this.#directories.push({ directory, name, inode, path, work })
+    const later: Later = work =>
+      this.#directories.push({
+        file: { directory, name: latin1(directory.name), ...directory.inode },
+        path,
+        work,
+      })
     const finish = (fd: number) => {
       const status = statFd(fd)
       const set: SetMetadata = wanted =>
@@ -81,7 +84,7 @@ export class EntryFinisher {
   /** All that had to wait, now that everything has its name: what goes wrong from here on is told. */
   finishLate(): void {
     for (const late of [...this.#files, ...this.#directories]) {
-      if (this.#staging.isDropped(late.directory, late.name)) continue
+      if (this.#staging.isDropped(late.file)) continue
       try {
         this.#do(late)
       } catch (error) {
@@ -115,14 +118,15 @@ export class EntryFinisher {
     later(fd => this.#metadata.finishMode(fd, last, () => path.bytes))
   }
 
-  #do({ directory, name, inode, path, work }: LateWork): void {
+  #do({ file, path, work }: LateWork): void {
     const { tree } = this.#staging
-    const isDirectory = isSameFile(directory.inode, inode)
+    const { directory, name } = file
+    const isDirectory = isSameFile(directory.inode, file)
     const fd = isDirectory
       ? tree.fd(directory)
-      : openat(tree.fd(this.#staging.placeOf(directory)), name, OPEN)
+      : openat(tree.fd(this.#staging.placeOf(directory)), latin1Bytes(name), OPEN)
     try {
-      if (!isSameFile(statFd(fd), inode)) {
+      if (!isSameFile(statFd(fd), file)) {
         throw new ReftarError('TARGET_CHANGED', 'it was replaced while it was published', {
           path: path.bytes,
         })

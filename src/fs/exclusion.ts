@@ -1,6 +1,7 @@
 import ignore, { type Ignore } from 'ignore'
 import picomatch from 'picomatch'
 import { ReftarError } from '../errors.js'
+import { latin1, latin1Bytes } from '../format/latin1.js'
 import { openat } from '../sys/directory.js'
 import { close, OPEN_FILE, readAt } from '../sys/file.js'
 import { S_IFREG, statAt, typeOf } from '../sys/status.js'
@@ -74,11 +75,11 @@ export class Exclusion {
   }
 
   /** Of all names in a directory, those that are not left out as a cache. */
-  withoutCache(fd: number, names: Uint8Array[]): { readonly names: Uint8Array[]; readonly isCache: boolean } {
+  withoutCache(fd: number, names: string[]): { readonly names: string[]; readonly isCache: boolean } {
     if (!this.#options.caches) return { names, isCache: false }
     const head = readSmall(fd, CACHEDIR_TAG, SIGNATURE.byteLength)
     if (!head?.equals(SIGNATURE)) return { names, isCache: false }
-    return { names: names.filter(name => CACHEDIR_TAG.equals(name)), isCache: true }
+    return { names: names.filter(name => name === latin1(CACHEDIR_TAG)), isCache: true }
   }
 }
 
@@ -161,14 +162,14 @@ function textOf(path: Uint8Array): string {
   try {
     return UTF_8.decode(path)
   } catch {
-    const names = Buffer.from(path).toString('latin1').split('/')
+    const names = latin1(path).split('/')
     return names.map(nameText).join('/')
   }
 }
 
 function nameText(name: string): string {
   try {
-    return UTF_8.decode(Buffer.from(name, 'latin1'))
+    return UTF_8.decode(latin1Bytes(name))
   } catch {
     return name.replace(/[\x80-\xff]/g, byte => String.fromCharCode(0xdc00 + byte.charCodeAt(0)))
   }

@@ -1,6 +1,7 @@
 import { ReftarError } from '../errors.js'
 import { quotePath } from '../event.js'
 import { compareBytes, equalBytes } from '../format/bytes.js'
+import { latin1 } from '../format/latin1.js'
 import { MAX_XATTRS, xattrsSize } from '../format/xattrs.js'
 import type { Xattr } from '../record.js'
 import { E2BIG } from '../sys/errno.js'
@@ -100,8 +101,4 @@ function attempt(name: Uint8Array, onFailure: OnFailure, work: () => void): void
     if (!(error instanceof ReftarError)) throw error
     onFailure(`the extended attribute ${quotePath(name)}`, error)
   }
-}
-
-function latin1(name: Uint8Array): string {
-  return Buffer.from(name).toString('latin1')
 }

@@ -11,6 +11,8 @@ import { isUnchanged, type Status, statFd } from '../sys/status.js'
 import type { Directory, DirectoryTree } from './directory-tree.js'
 import { fileExtents, type ReadTally } from './file-extents.js'
 import { FileSource } from './file-source.js'
+import { PagedStore } from './paged-store.js'
+import { SeenFiles } from './seen-files.js'
 import { type FileSharing, type Sharing, settle } from './sharing.js'
 
 /** A file that is about to be read. */
@@ -52,6 +54,8 @@ const MOST_TRIES = 8
 export class FileRecords {
   readonly #tree: DirectoryTree
   readonly #sharing: Sharing
+  /** In memory for as long as anybody has one of the sources: it may be read after everything was closed here. */
+  readonly #sources = new SeenFiles(new PagedStore(Number.POSITIVE_INFINITY))
   readonly tally: ReadTally = { address: 0, bytesRead: 0, holeBytes: 0, missingBytes: 0, sharedBytes: 0 }
 
   constructor(tree: DirectoryTree, sharing: Sharing) {
@@ -64,7 +68,9 @@ export class FileRecords {
     await settle(opened)
     const sharing = this.#sharing.examine(fd, opened, directory, name)
     const { status, map, canReread } = sharing
-    const source = canReread ? new FileSource(this.#tree, directory, name, status) : undefined
+    const source = canReread
+      ? new FileSource(this.#tree, this.#sources, this.#sources.add({ directory, name, status }))
+      : undefined
     return { fd, status, reserved: map.reservedBeyond, sharing, source }
   }
 

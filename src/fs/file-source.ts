@@ -2,57 +2,56 @@ import { ReftarError } from '../errors.js'
 import type { Source } from '../record.js'
 import { openat } from '../sys/directory.js'
 import { close, OPEN_FILE, readInto, readIntoAsync, SMALL_READ } from '../sys/file.js'
-import { type Identity, isUnchanged, type Status, statFd } from '../sys/status.js'
-import { type Directory, type DirectoryTree, pathOf } from './directory-tree.js'
+import { isUnchanged, statFd } from '../sys/status.js'
+import { type DirectoryTree, pathOf } from './directory-tree.js'
+import type { SeenFile, SeenFiles } from './seen-files.js'
 
 /** A file that was archived, to be read again while it is unchanged. It holds no descriptor between two reads. */
 export class FileSource implements Source {
   readonly #tree: DirectoryTree
-  readonly #directory: Directory
-  readonly #name: Uint8Array
-  readonly #identity: Identity
+  readonly #files: SeenFiles
+  readonly #number: number
 
-  /** @param status - of the file, from after it was written back and before it was read */
-  constructor(tree: DirectoryTree, directory: Directory, name: Uint8Array, status: Status) {
-    const { dev, ino, size, modified, changed } = status
+  /** @param number - in `files`, with its status from after it was written back and before it was read */
+  constructor(tree: DirectoryTree, files: SeenFiles, number: number) {
     this.#tree = tree
-    this.#directory = directory
-    this.#name = name
-    this.#identity = { dev, ino, size, modified, changed }
+    this.#files = files
+    this.#number = number
   }
 
   /** @throws SOURCE_CHANGED, SYSTEM_CALL */
   read(offset: number, into: Uint8Array): void | Promise<void> {
-    const fd = this.#tree.lend(this.#directory, directory => openat(directory, this.#name, OPEN_FILE))
-    if (into.byteLength > SMALL_READ) return this.#readLater(fd, offset, into)
+    const file = this.#files.get(this.#number)
+    const fd = this.#tree.lend(file.directory, directory => openat(directory, file.name, OPEN_FILE))
+    if (into.byteLength > SMALL_READ) return readLater(file, fd, offset, into)
     try {
-      this.#prove(fd)
-      this.#check(fd, readInto(fd, offset, into), into)
+      prove(file, fd)
+      check(file, fd, readInto(fd, offset, into), into)
     } finally {
       close(fd)
     }
   }
+}
 
-  async #readLater(fd: number, offset: number, into: Uint8Array): Promise<void> {
-    try {
-      this.#prove(fd)
-      this.#check(fd, await readIntoAsync(fd, offset, into), into)
-    } finally {
-      close(fd)
-    }
+async function readLater(file: SeenFile, fd: number, offset: number, into: Uint8Array): Promise<void> {
+  try {
+    prove(file, fd)
+    check(file, fd, await readIntoAsync(fd, offset, into), into)
+  } finally {
+    close(fd)
   }
+}
 
-  #check(fd: number, count: number, into: Uint8Array): void {
-    this.#prove(fd)
-    if (count !== into.byteLength) throw this.#changed()
-  }
+function check(file: SeenFile, fd: number, count: number, into: Uint8Array): void {
+  prove(file, fd)
+  if (count !== into.byteLength) throw changed(file)
+}
 
-  #prove(fd: number): void {
-    if (!isUnchanged(statFd(fd), this.#identity)) throw this.#changed()
-  }
+function prove(file: SeenFile, fd: number): void {
+  if (!isUnchanged(statFd(fd), file.status)) throw changed(file)
+}
 
-  #changed(): ReftarError {
-    const path = pathOf(this.#directory, this.#name)
-    return new ReftarError('SOURCE_CHANGED', 'the file is not the one that was archived', { path })
-  }
+function changed({ directory, name }: SeenFile): ReftarError {
+  const path = pathOf(directory, name)
+  return new ReftarError('SOURCE_CHANGED', 'the file is not the one that was archived', { path })
 }

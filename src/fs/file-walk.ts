@@ -1,5 +1,5 @@
 import { type ErrorCode, ReftarError } from '../errors.js'
-import { compareBytes } from '../format/bytes.js'
+import { latin1, latin1Bytes } from '../format/latin1.js'
 import { type DirectoryEntry, openat, readEntries } from '../sys/directory.js'
 import { close, OPEN_FILE } from '../sys/file.js'
 import { errnoName } from '../sys/koffi.js'
@@ -88,11 +88,7 @@ class FileWalk {
           this.#tree.leave(frame.directory)
           continue
         }
-        const below = yield* this.#visit(
-          frame.directory,
-          entry,
-          frame.selection?.children.get(latin1(entry.name)),
-        )
+        const below = yield* this.#visit(frame.directory, entry, frame.selection?.children.get(entry.name))
         if (below) stack.push(below)
       }
     } finally {
@@ -104,7 +100,7 @@ class FileWalk {
     const { whole, absolute, children } = this.#selection
     if (whole) return [this.#frame(this.#root(absolute))]
     return [true, false].flatMap(absolute => {
-      const entries = entriesOf([...children.values()].filter(child => child.absolute === absolute))
+      const entries = entriesOf([...children].filter(([, child]) => child.absolute === absolute))
       if (entries.length === 0) return []
       return [{ directory: this.#root(absolute), entries, at: 0, selection: this.#selection }]
     })
@@ -122,12 +118,14 @@ class FileWalk {
   /** One name: gives a file, or returns the frame of what is below a directory. */
   *#visit(
     parent: Directory,
-    { name, type }: DirectoryEntry,
+    entry: DirectoryEntry,
     asked: Selection | undefined,
   ): Generator<WalkedFile, Frame | undefined, undefined> {
+    const { type } = entry
+    const name = latin1Bytes(entry.name)
     if (asked && !asked.whole) {
       const directory = this.#tree.child(parent, name, true)
-      return { directory, entries: entriesOf([...asked.children.values()]), at: 0, selection: asked }
+      return { directory, entries: entriesOf([...asked.children]), at: 0, selection: asked }
     }
     try {
       const known = type === UNKNOWN ? typeOf(statAt(this.#tree.fd(parent), name)) : type
@@ -174,14 +172,10 @@ class FileWalk {
   }
 }
 
-function entriesOf(children: readonly Selection[]): DirectoryEntry[] {
-  return children.map(({ name }) => ({ name, type: UNKNOWN })).sort(byName)
+function entriesOf(children: readonly (readonly [name: string, child: Selection])[]): DirectoryEntry[] {
+  return children.map(([name]) => ({ name, type: UNKNOWN })).sort(byName)
 }
 
 function byName(a: DirectoryEntry, b: DirectoryEntry): number {
-  return compareBytes(a.name, b.name)
-}
-
-function latin1(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('latin1')
+  return a.name < b.name ? -1 : 1
 }

@@ -1,6 +1,7 @@
 import { constants } from 'node:fs'
 import { ReftarError } from '../errors.js'
 import { DataSpace } from '../format/data-space.js'
+import { latin1 } from '../format/latin1.js'
 import type { EntryPath } from '../format/path.js'
 import type { Data, End, Entry, Hole, Missing, Reference } from '../record.js'
 import { openat } from '../sys/directory.js'
@@ -17,7 +18,7 @@ import {
 } from '../sys/file.js'
 import { filesystemOf, XFS } from '../sys/filesystem.js'
 import { errnoName } from '../sys/koffi.js'
-import { inodeOf, type Status, statFd } from '../sys/status.js'
+import { type Status, statFd } from '../sys/status.js'
 import { CloneLadder } from './clone-ladder.js'
 import { CloneQueue, type OpenTarget, type RestoredFile } from './clone-queue.js'
 import type { Directory, DirectoryTree } from './directory-tree.js'
@@ -100,7 +101,8 @@ export class FileWriter {
     const mode = this.#metadata.modeOf((metadata.mode ?? DEFAULT_FILE_MODE) & PERMISSIONS) | needed
     const fd = openat(this.#tree.fd(directory), name, CREATE, mode)
     const status = closingOnError(fd, statFd)
-    const file = { directory, name, inode: inodeOf(status), written: 0 }
+    const { dev, ino } = status
+    const file = { directory, name: latin1(name), dev, ino, written: 0 }
     this.#file = {
       fd,
       file,

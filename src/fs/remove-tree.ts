@@ -1,3 +1,4 @@
+import { latin1Bytes } from '../format/latin1.js'
 import { AT_REMOVEDIR, readDirectory, unlinkat } from '../sys/directory.js'
 import { changeModeAt } from '../sys/file.js'
 import { S_IFDIR, statAt, typeOf } from '../sys/status.js'
@@ -13,9 +14,10 @@ const OWNER_CAN_CHANGE = 0o700
 export function removeTree(tree: DirectoryTree, parent: Directory, root: Directory): void {
   const stack = [{ parent, directory: root, names: readDirectory(tree.fd(root)) }]
   for (let frame = stack.at(-1); frame; frame = stack.at(-1)) {
-    const name = frame.names.pop()
+    const text = frame.names.pop()
     const { parent, directory } = frame
-    if (name) {
+    if (text !== undefined) {
+      const name = latin1Bytes(text)
       const fd = tree.fd(directory)
       const status = statAt(fd, name)
       if (typeOf(status) === S_IFDIR) {

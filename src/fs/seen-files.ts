@@ -3,7 +3,7 @@ import type { Identity } from '../sys/status.js'
 import type { Directory } from './directory-tree.js'
 import { PAGE_SIZE, type PagedStore } from './paged-store.js'
 
-/** A file whose shared data was archived: how to find it again, and how it was. */
+/** A file that was archived: how to find it again, and how it was. */
 export interface SeenFile {
   readonly directory: Directory
   readonly name: Uint8Array

@@ -1,5 +1,6 @@
 import { ReftarError } from '../errors.js'
 import { quotePath } from '../event.js'
+import { latin1 } from '../format/latin1.js'
 import { splitPath } from '../format/path.js'
 
 const SLASH = 0x2f
@@ -46,7 +47,7 @@ export function selectPaths(paths: Iterable<Uint8Array>, onAbsolute: () => void)
 function insert(root: Selection, names: readonly Uint8Array[], absolute: boolean, path: Uint8Array): void {
   let at = root
   for (const name of names) {
-    const key = Buffer.from(name).toString('latin1')
+    const key = latin1(name)
     const known = at.children.get(key)
     if (known && known.absolute !== absolute) throw ambiguous(path)
     const next = known ?? { name, whole: false, absolute, children: new Map<string, Selection>() }
@@ -60,7 +61,7 @@ function componentsOf(path: Uint8Array): Uint8Array[] {
   if (path.byteLength === 0)
     throw new ReftarError('INVALID_ARGUMENT', 'a path is empty, expected a name', { path })
   const names = splitPath(path)
-  if (names.some(name => Buffer.from(name).toString('latin1') === '..')) {
+  if (names.some(name => latin1(name) === '..')) {
     throw new ReftarError('INVALID_ARGUMENT', `${quotePath(path)} has a '..', expected a path without one`, {
       path,
     })

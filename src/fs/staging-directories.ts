@@ -1,5 +1,6 @@
 import { ReftarError } from '../errors.js'
 import { quotePath } from '../event.js'
+import { latin1Bytes } from '../format/latin1.js'
 import { AT_REMOVEDIR, mkdirat, readDirectory, unlinkat } from '../sys/directory.js'
 import { IS_LEFT_OVER, isLeftover, privateName } from '../sys/private-name.js'
 import { statFd } from '../sys/status.js'
@@ -98,10 +99,10 @@ export class StagingDirectories {
     }
   }
 
-  #reportLeftovers(names: readonly Uint8Array[], directory: Directory): void {
+  #reportLeftovers(names: readonly string[], directory: Directory): void {
     for (const name of names) {
-      if (!isLeftover(Buffer.from(name).toString('latin1'))) continue
-      this.#onNote(`${quotePath(pathOf(directory, name))} ${IS_LEFT_OVER}`)
+      if (!isLeftover(name)) continue
+      this.#onNote(`${quotePath(pathOf(directory, latin1Bytes(name)))} ${IS_LEFT_OVER}`)
     }
   }
 }

@@ -1,9 +1,10 @@
 import { type ErrorCode, ReftarError } from '../errors.js'
 import { quotePath } from '../event.js'
+import { latin1, latin1Bytes } from '../format/latin1.js'
 import { mkdirat, renameExchange, renameNoReplace, unlinkat } from '../sys/directory.js'
 import { EEXIST, ENOENT } from '../sys/errno.js'
 import { changeMode, setModified, syncFilesystem } from '../sys/file.js'
-import { type Inode, isSameFile, S_IFDIR, type Status, statAt, statFd, typeOf } from '../sys/status.js'
+import { isSameFile, S_IFDIR, type Status, statAt, statFd, typeOf } from '../sys/status.js'
 import type { RestoredFile } from './clone-queue.js'
 import { type Directory, DirectoryTree, pathOf } from './directory-tree.js'
 import { PERMISSIONS } from './metadata.js'
@@ -23,7 +24,8 @@ export interface Place {
 interface Publication {
   readonly staging: Directory
   readonly target: Directory
-  readonly name: Uint8Array
+  /** As latin1 text, for there are many. */
+  readonly name: string
   /** Set for a directory. */
   readonly directory?: Directory
 }
@@ -46,8 +48,8 @@ export class Staging {
   readonly #request: StagingRequest
   readonly #directories: StagingDirectories
   readonly #publications: Publication[] = []
-  /** Names, by their identity, that stay in their staging directory until that goes. */
-  readonly #dropped = new Set<Uint8Array>()
+  /** Names that stay in their staging directory until that goes. */
+  readonly #dropped = new Map<Directory, Set<string>>()
   #isPublished = false
 
   /** @throws SYSTEM_CALL when the target cannot be opened */
@@ -76,11 +78,9 @@ export class Staging {
   made(place: Place, name: Uint8Array): void {
     if (!place.existing) return
     const found = this.#find(place, name)
-    if (found && this.#isKept(place, name, found)) {
-      this.#dropped.add(name)
-      return
-    }
-    this.#publications.push({ staging: this.#directories.in(place.directory), target: place.directory, name })
+    const staging = this.#directories.in(place.directory)
+    if (found && this.#isKept(place, name, found)) this.#drop(staging, latin1(name))
+    else this.#publications.push({ staging, target: place.directory, name: latin1(name) })
   }
 
   /**
@@ -92,27 +92,28 @@ export class Staging {
     let staging = file.directory
     while (staging.parent && !this.#directories.has(staging)) staging = staging.parent
     // No entry can have that name: the one of the directory is a secret.
-    const name = Buffer.concat([staging.name, Buffer.from(`-${ordinal}`)])
-    renameNoReplace(this.tree.fd(file.directory), file.name, this.tree.fd(staging), name)
+    const name = `${latin1(staging.name)}-${ordinal}`
+    const from = this.tree.fd(file.directory)
+    renameNoReplace(from, latin1Bytes(file.name), this.tree.fd(staging), latin1Bytes(name))
     file.directory = staging
     file.name = name
-    this.#dropped.add(name)
+    this.#drop(staging, name)
   }
 
   /** Whether what was made under a name is not published. */
-  isDropped(directory: Directory, name: Uint8Array): boolean {
-    if (this.#dropped.has(name)) return true
-    for (let at: Directory | undefined = directory; at; at = at.parent)
-      if (this.#dropped.has(at.name)) return true
+  isDropped({ directory, name }: Pick<RestoredFile, 'directory' | 'name'>): boolean {
+    if (this.#dropped.get(directory)?.has(name)) return true
+    for (let at = directory; at.parent; at = at.parent)
+      if (this.#dropped.get(at.parent)?.has(latin1(at.name))) return true
     return false
   }
 
   /** Takes back what was made; its directory, which may be finished, stays as it is. @throws SYSTEM_CALL */
-  unmake(directory: Directory, name: Uint8Array): void {
+  unmake(directory: Directory, name: string): void {
     const fd = this.tree.fd(directory)
     const { mode, modified } = statFd(fd)
     changeMode(fd, PRIVATE)
-    unlinkat(fd, name)
+    unlinkat(fd, latin1Bytes(name))
     changeMode(fd, mode & PERMISSIONS)
     setModified(fd, modified)
     const at = this.#publications.findIndex(made => made.staging === directory && made.name === name)
@@ -129,8 +130,8 @@ export class Staging {
     const staging = this.#directories.in(place.directory)
     const made = this.#make(staging, name)
     const { directory } = made
-    if (isKept) this.#dropped.add(name)
-    else this.#publications.push({ staging, target: place.directory, name, directory })
+    if (isKept) this.#drop(staging, latin1(name))
+    else this.#publications.push({ staging, target: place.directory, name: latin1(name), directory })
     return made
   }
 
@@ -146,11 +147,21 @@ export class Staging {
 
   /** Gives every new name its place, or none of them. @throws TARGET_EXISTS, SYSTEM_CALL */
   publish(): void {
-    const done: (() => void)[] = []
+    const inodes: bigint[] = []
+    const exchanged = new Set<Publication>()
     try {
-      for (const publication of this.#publications) done.push(this.#publish(publication))
+      for (const publication of this.#publications) {
+        const { staging, name } = publication
+        const { ino } = statAt(this.tree.fd(staging), latin1Bytes(name))
+        if (this.#publish(publication, ino)) exchanged.add(publication)
+        inodes.push(ino)
+      }
     } catch (error) {
-      for (const undo of done.reverse()) this.#try(undo)
+      for (let i = inodes.length - 1; i >= 0; i--) {
+        const publication = this.#publications[i] as Publication
+        const rename = exchanged.has(publication) ? renameExchange : renameNoReplace
+        this.#try(() => this.#takeBack(publication, rename, inodes[i] as bigint))
+      }
       throw error
     }
     this.#isPublished = true
@@ -178,39 +189,34 @@ export class Staging {
     return [...new Set(this.#publications.map(({ target }) => target))]
   }
 
-  /** Returns what takes it back. */
-  #publish({ staging, target, name }: Publication): () => void {
-    const made = statAt(this.tree.fd(staging), name)
+  /** Returns whether it took the place of something. @throws TARGET_EXISTS, TARGET_CHANGED, SYSTEM_CALL */
+  #publish(publication: Publication, ino: bigint): boolean {
+    const { staging, target } = publication
     try {
-      this.#rename(renameNoReplace, staging, target, name)
-      return () => this.#takeBack(renameNoReplace, target, staging, name, made)
+      this.#rename(renameNoReplace, staging, target, publication.name)
+      return false
     } catch (error) {
       if (!(error instanceof ReftarError) || error.errno !== EEXIST) throw error
     }
     const place: Place = { directory: target, existing: true }
+    const name = latin1Bytes(publication.name)
     const found = this.#find(place, name)
     if (this.#request.existing !== 'overwrite' || (found && typeOf(found) === S_IFDIR)) {
       throw exists(place, name)
     }
-    this.#rename(renameExchange, staging, target, name)
-    const takeBack = () => this.#takeBack(renameExchange, target, staging, name, made)
-    if (found && this.#is(staging, name, found)) return takeBack
-    this.#try(takeBack)
+    this.#rename(renameExchange, staging, target, publication.name)
+    if (found && this.#is(staging, name, found.ino)) return true
+    this.#try(() => this.#takeBack(publication, renameExchange, ino))
     throw new ReftarError('TARGET_CHANGED', 'it was replaced while it was published', {
       path: pathOf(target, name),
     })
   }
 
   /** What comes back may be somebody else's, who was there in between: it must not go with the staging directory. */
-  #takeBack(
-    rename: typeof renameNoReplace,
-    target: Directory,
-    staging: Directory,
-    name: Uint8Array,
-    made: Inode,
-  ): void {
-    this.#rename(rename, target, staging, name)
-    if (this.#is(staging, name, made)) return
+  #takeBack({ staging, target, name: text }: Publication, rename: typeof renameNoReplace, ino: bigint): void {
+    const name = latin1Bytes(text)
+    this.#rename(rename, target, staging, text)
+    if (this.#is(staging, name, ino)) return
     this.#directories.keep(staging)
     throw new ReftarError('TARGET_CHANGED', `${quotePath(pathOf(target, name))} was replaced`)
   }
@@ -224,14 +230,20 @@ export class Staging {
     }
   }
 
-  #rename(rename: typeof renameNoReplace, from: Directory, to: Directory, name: Uint8Array): void {
+  #rename(rename: typeof renameNoReplace, from: Directory, to: Directory, text: string): void {
+    const name = latin1Bytes(text)
     const fromFd = this.tree.fd(from)
     rename(fromFd, name, this.tree.fd(to), name)
   }
 
-  #is(directory: Directory, name: Uint8Array, inode: Inode): boolean {
+  #is(directory: Directory, name: Uint8Array, ino: bigint): boolean {
     const found = this.#find({ directory, existing: true }, name)
-    return found !== undefined && isSameFile(found, inode)
+    return found !== undefined && isSameFile(found, { dev: directory.inode.dev, ino })
+  }
+
+  #drop(directory: Directory, name: string): void {
+    const names = this.#dropped.get(directory) ?? new Set()
+    this.#dropped.set(directory, names.add(name))
   }
 
   /** Of a name that is taken: whether what is new is dropped for it. @throws TARGET_EXISTS */

@@ -1,3 +1,4 @@
+import { latin1, latin1Bytes } from '../format/latin1.js'
 import { seekData, seekHole, syncFilesystem } from '../sys/file.js'
 import { type Directory, pathOf } from './directory-tree.js'
 import type { WalkedFile } from './file-walk.js'
@@ -92,13 +93,13 @@ class FileOfDirectory implements SurveyedFile {
 
   constructor(directory: Directory, name: Uint8Array, size: number, data: number) {
     this.#directory = directory
-    this.#name = Buffer.from(name).toString('latin1')
+    this.#name = latin1(name)
     this.size = size
     this.data = data
   }
 
   get path(): Uint8Array {
-    return pathOf(this.#directory, Buffer.from(this.#name, 'latin1'))
+    return pathOf(this.#directory, latin1Bytes(this.#name))
   }
 }
 

@@ -1,6 +1,7 @@
 import { constants } from 'node:fs'
 import { type ErrorCode, ReftarError } from '../errors.js'
 import { quotePath } from '../event.js'
+import { latin1, latin1Bytes } from '../format/latin1.js'
 import { EntryPath, EntryPaths } from '../format/path.js'
 import {
   type ArchiveRecord,
@@ -97,7 +98,7 @@ export class TreeComparison {
     while (this.#stack.length > 1 && this.#stack.at(-1)?.ordinal !== entry.parent) this.#leave()
     const parent = this.#stack.at(-1) as OpenDirectory
     const path = this.#paths.of(entry)
-    parent.names?.add(keyOf(entry.name))
+    parent.names?.add(latin1(entry.name))
     summary.entries++
     const status = parent.directory && this.#find(parent.directory, entry, path)
     if (entry.type === 'directory') this.#enter(parent, entry, path, status)
@@ -237,8 +238,8 @@ export class TreeComparison {
     if (!directory) return
     if (names) {
       for (const name of readDirectory(this.#tree.fd(directory))) {
-        if (names.has(keyOf(name)) || isSocket(this.#tree.fd(directory), name)) continue
-        this.#differs(new EntryPath(path, name), 'is not in the archive')
+        if (names.has(name) || isSocket(this.#tree.fd(directory), name)) continue
+        this.#differs(new EntryPath(path, latin1Bytes(name)), 'is not in the archive')
       }
     }
     if (directory !== this.#stack.at(-1)?.directory) this.#tree.leave(directory)
@@ -251,10 +252,6 @@ export class TreeComparison {
 }
 
 /** What no archive has. */
-function isSocket(directory: number, name: Uint8Array): boolean {
-  return entryTypeOf(statAt(directory, name)) === undefined
-}
-
-function keyOf(name: Uint8Array): string {
-  return Buffer.from(name).toString('latin1')
+function isSocket(directory: number, name: string): boolean {
+  return entryTypeOf(statAt(directory, latin1Bytes(name))) === undefined
 }

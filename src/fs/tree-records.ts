@@ -1,6 +1,6 @@
 import { ReftarError, withPath } from '../errors.js'
 import { quotePath } from '../event.js'
-import { compareBytes, equalBytes } from '../format/bytes.js'
+import { latin1Bytes } from '../format/latin1.js'
 import type { ArchiveRecord } from '../record.js'
 import { readDirectory } from '../sys/directory.js'
 import { isSameFile, statAt } from '../sys/status.js'
@@ -15,7 +15,8 @@ import type { TreeRequest } from './tree-request.js'
 interface Frame {
   readonly directory: Directory
   readonly ordinal: number
-  readonly names: readonly Uint8Array[]
+  /** As latin1 text. */
+  readonly names: readonly string[]
   at: number
   /** What was asked for by its name in it. */
   readonly selection: Selection | undefined
@@ -69,17 +70,18 @@ class TreeWalk {
       const stack = [root]
       for (let frame = stack.at(-1); frame; frame = stack.at(-1)) {
         const name = frame.names[frame.at++]
-        if (!name) {
+        if (name === undefined) {
           stack.pop()
           this.#tree.leave(frame.directory)
           continue
         }
-        const child = frame.selection?.children.get(Buffer.from(name).toString('latin1'))
+        const child = frame.selection?.children.get(name)
         const parent = frame === root && child ? this.#root(child.absolute) : frame.directory
+        const bytes = latin1Bytes(name)
         const below =
           child && !child.whole && !frame.isWhole
-            ? yield* this.#implied(frame, parent, name, child)
-            : yield* this.#visit(frame, parent, name, child)
+            ? yield* this.#implied(frame, parent, bytes, child)
+            : yield* this.#visit(frame, parent, bytes, child)
         if (below) stack.push(below)
       }
       this.#entries.conclude()
@@ -119,7 +121,7 @@ class TreeWalk {
 
   /** Of a directory that was not asked for, but some of what is in it. */
   #selectedFrame(directory: Directory, selection: Selection): Frame {
-    const names = Array.from(selection.children.values(), child => child.name).sort(compareBytes)
+    const names = [...selection.children.keys()].sort()
     const { ordinal } = this.#entries
     return {
       directory,
@@ -145,16 +147,14 @@ class TreeWalk {
     if (isCache) {
       const shown = path.byteLength === 0 ? 'the directory' : quotePath(path)
       this.#request.onNote(`${shown} is a cache, what is in it is left out`)
-      for (const { name } of selection?.children.values() ?? []) {
-        if (!names.some(known => equalBytes(known, name))) names.push(name)
-      }
+      for (const name of selection?.children.keys() ?? []) if (!names.includes(name)) names.push(name)
     }
     const ignores = this.#exclusion.ignoreFiles(fd, path, outer)
     const { ordinal } = this.#entries
     return {
       directory,
       ordinal,
-      names: names.sort(compareBytes),
+      names: names.sort(),
       at: 0,
       selection,
       isWhole: true,

@@ -1,11 +1,12 @@
 import { constants } from 'node:fs'
 import { caught, ReftarError, withPath } from '../errors.js'
 import { quotePath } from '../event.js'
+import { latin1, latin1Bytes } from '../format/latin1.js'
 import { EntryPath, EntryPaths } from '../format/path.js'
 import type { ArchiveRecord, Device, End, Entry, EntryType } from '../record.js'
 import { linkat, mknodat, O_PATH, openat, symlinkat, unlinkat } from '../sys/directory.js'
 import { close } from '../sys/file.js'
-import { inodeOf, isSameFile, S_IFBLK, S_IFCHR, S_IFIFO, statAt, statFd } from '../sys/status.js'
+import { isSameFile, S_IFBLK, S_IFCHR, S_IFIFO, statAt, statFd } from '../sys/status.js'
 import type { RestoredFile } from './clone-queue.js'
 import { type Directory, pathOf } from './directory-tree.js'
 import { EntryFinisher } from './entry-finisher.js'
@@ -38,7 +39,7 @@ export class TreeWriter {
   readonly #links: {
     readonly first: RestoredFile
     readonly directory: Directory
-    readonly name: Uint8Array
+    readonly name: string
   }[] = []
   readonly #finisher: EntryFinisher
   readonly #stack: OpenDirectory[] = []
@@ -167,8 +168,9 @@ export class TreeWriter {
     const special = openat(fd, name, O_PATH | constants.O_NOFOLLOW)
     try {
       const status = statFd(special)
+      const { dev, ino } = status
       if (entry.linked)
-        this.#linked.set(entry.ordinal, { directory, name, inode: inodeOf(status), written: 0 })
+        this.#linked.set(entry.ordinal, { directory, name: latin1(name), dev, ino, written: 0 })
       this.#metadata.finishSpecial(special, fd, name, status, metadata, () => path.bytes)
     } finally {
       close(special)
@@ -208,13 +210,14 @@ export class TreeWriter {
     const { tree } = this.#staging
     const from = tree.fd(first.directory)
     const to = tree.fd(directory)
-    linkat(from, first.name, to, entry.name)
-    if (isSameFile(statAt(to, entry.name), first.inode)) {
-      this.#links.push({ first, directory, name: entry.name })
+    const firstName = latin1Bytes(first.name)
+    linkat(from, firstName, to, entry.name)
+    if (isSameFile(statAt(to, entry.name), first)) {
+      this.#links.push({ first, directory, name: latin1(entry.name) })
       return true
     }
     unlinkat(to, entry.name)
-    throw new ReftarError('TARGET_CHANGED', `${quotePath(pathOf(first.directory, first.name))} was replaced`)
+    throw new ReftarError('TARGET_CHANGED', `${quotePath(pathOf(first.directory, firstName))} was replaced`)
   }
 
   /** Where an entry goes; leaves the directories that it is not in. @throws BAD_STRUCTURE */
@@ -241,7 +244,7 @@ export class TreeWriter {
 
 /** Whatever the stages before have let through: only one component stays inside its directory. @throws UNSAFE_NAME */
 function checkName({ ordinal, name, type }: Entry): void {
-  const text = Buffer.from(name).toString('latin1')
+  const text = latin1(name)
   if (text === '' && ordinal === 1 && type === 'directory') return
   if (text !== '' && text !== '.' && text !== '..' && !/[/\0]/.test(text)) return
   throw new ReftarError('UNSAFE_NAME', `entry ${ordinal} is named ${quotePath(name)}`, { path: name })

@@ -93,14 +93,19 @@ export function readlinkat(directory: number, name: Uint8Array): Uint8Array {
 const SEEK_SET = 0
 const entriesBuffer = Buffer.alloc(64 * 1024)
 
-/** All names in an open directory but `.` and `..`, in the order of the disk: getdents64(2). @throws SYSTEM_CALL */
-export function readDirectory(directory: number): Uint8Array[] {
+/**
+ * All names in an open directory but `.` and `..`, in the order of the disk: getdents64(2). As latin1 text, a character
+ * for each byte: of a million names, that takes a tenth of the memory of arrays.
+ *
+ * @throws SYSTEM_CALL
+ */
+export function readDirectory(directory: number): string[] {
   return readEntries(directory).map(({ name }) => name)
 }
 
 /** A name, and the type of what it names as in the mode of a file: 0 where the filesystem does not tell. */
 export interface DirectoryEntry {
-  readonly name: Uint8Array
+  readonly name: string
   readonly type: number
 }
 
@@ -114,12 +119,8 @@ export function readEntries(directory: number): DirectoryEntry[] {
     if (length === 0) return entries
     for (let at = 0; at < length; at += entriesBuffer.readUInt16LE(at + 16)) {
       const start = at + 19 // struct linux_dirent64: ino, off, reclen, type, name
-      const name = new Uint8Array(entriesBuffer.subarray(start, entriesBuffer.indexOf(0, start)))
-      if (!isDots(name)) entries.push({ name, type: entriesBuffer.readUInt8(at + 18) << 12 })
+      const name = entriesBuffer.toString('latin1', start, entriesBuffer.indexOf(0, start))
+      if (name !== '.' && name !== '..') entries.push({ name, type: entriesBuffer.readUInt8(at + 18) << 12 })
     }
   }
-}
-
-function isDots(name: Uint8Array): boolean {
-  return name[0] === 0x2e && (name.byteLength === 1 || (name.byteLength === 2 && name[1] === 0x2e))
 }
