@@ -8,13 +8,18 @@ export const BARE = ['env', '-u', 'NODE_OPTIONS'] as const
 /** What a call is in a log of strace. */
 const CALL = /^(\d+) +(\w+)\(/
 
-/** With one thread in its pool, so that the calls that it makes are counted together. */
+/**
+ * With one thread in its pool, so that the calls that it makes are counted together.
+ *
+ * @param prefix - goes ahead of the command
+ */
 export function underStrace(
   options: readonly string[],
   argv: readonly string[],
   more: RunOptions = {},
+  prefix: readonly string[] = [],
 ): Promise<Ended> {
-  const strace = ['strace', '-f', '-qq', ...options, process.execPath, CLI, ...argv]
+  const strace = ['strace', '-f', '-qq', ...options, ...prefix, process.execPath, CLI, ...argv]
   return run([...BARE, 'UV_THREADPOOL_SIZE=1', ...strace], more)
 }
 
