@@ -40,6 +40,7 @@ program
   .option('--no-digest', 'leave the SHA-256 of the data out')
   .option('--paranoid', 'read and compare shared storage instead of trusting its addresses', false)
   .option('--snapshot', 'read clones of files, so that each is stored as it was at one moment', false)
+  .option('--fsync', 'write the archive to disk before and after it gets its name', false)
   .option('--numeric-owner', 'store numbers of users and groups, without their names', false)
   .option('--one-file-system', 'leave out what is on other filesystems', false)
   .option('--exclude <pattern>', 'leave out what matches a glob (may be repeated)', collect, [])

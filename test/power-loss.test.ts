@@ -1,4 +1,4 @@
-// With --fsync, what was extracted is there when the power fails right after; and when it fails before, no name has
+// With --fsync, what was extracted, and an archive that was made, is there when the power fails right after; and when it fails before, no name has
 // anything but a whole file. Without it, nothing is promised but what no name was given to yet.
 import { execFileSync } from 'node:child_process'
 import * as fs from 'node:fs'
@@ -189,4 +189,53 @@ t.test('the disk goes away under an extraction', tracing, async t => {
     [],
     'all is as it was before',
   )
+})
+
+t.test('the power fails while an archive is replaced', tracing, async t => {
+  const place = await scene(t, 'xfs')
+  if (place === undefined) return
+  const { own, source, bytes } = place
+  const file = join(own.mountPoint, 'archive')
+  const old = noise(5 * KIB, 'old')
+  const argv = ['create', '-f', file, '-C', source, '.']
+  const restoreOld = () => {
+    fs.rmSync(file, { force: true })
+    fs.writeFileSync(file, old)
+    execFileSync('sync', ['--file-system', own.mountPoint])
+  }
+
+  restoreOld()
+  t.equal((await reftar(argv)).code, 0)
+  losePower.xfs(own, 'written')
+  t.notOk(fs.readFileSync(file).equals(bytes), 'without --fsync it is torn: this would have been seen')
+
+  restoreOld()
+  t.equal((await reftar([...argv, '--fsync'])).code, 0)
+  losePower.xfs(own)
+  t.ok(fs.readFileSync(file).equals(bytes), 'with --fsync all of it is there')
+
+  restoreOld()
+  const calls = ['openat', 'write', 'fsync', 'rename']
+  const whole = await loggedCalls(join(place.file, '../log'), calls, [...argv, '--fsync'])
+  const found = { old: 0, new: 0 }
+  for (const call of calls) {
+    const ours = whole.calls.filter(made => made.call === call && made.line.includes(own.mountPoint))
+    t.ok(ours.length > 0, call)
+    // Node itself writes too, to wake its threads: not as often each time.
+    for (const nth of call === 'write' ? [1] : someOf(ours.length)) {
+      const what = `at ${call} ${nth} of ${ours.length}`
+      restoreOld()
+      const { signal } = await injected(call, 'signal=SIGKILL', ours[nth - 1]?.when ?? 0, [
+        ...argv,
+        '--fsync',
+      ])
+      t.equal(signal, 'SIGKILL', what)
+      losePower.xfs(own, 'written')
+      const is = fs.readFileSync(file)
+      const state = is.equals(old) ? 'old' : is.equals(bytes) ? 'new' : undefined
+      t.ok(state, `${what}: the old archive, or the new one whole`)
+      if (state) found[state]++
+    }
+  }
+  t.ok(found.old > 0 && found.new > 0, JSON.stringify(found))
 })

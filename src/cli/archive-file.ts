@@ -30,6 +30,12 @@ export interface ArchiveOutput {
   abandon(): void
 }
 
+export interface OutputRequest {
+  /** Write an archive that gets a name to disk, before and after. */
+  readonly fsync: boolean
+  readonly onNote: (message: string) => void
+}
+
 export function isStandard(file: string): boolean {
   return file === STANDARD
 }
@@ -49,7 +55,7 @@ export async function openInput(file: string, signal: AbortSignal): Promise<Read
 export async function openOutput(
   file: string,
   signal: AbortSignal,
-  onNote: (message: string) => void,
+  { fsync, onNote }: OutputRequest,
 ): Promise<ArchiveOutput> {
   if (isStandard(file)) return directOutput(1)
   const found = fs.statSync(file, { bigint: true, throwIfNoEntry: false })
@@ -57,7 +63,7 @@ export async function openOutput(
   if (found && !found.isFile()) return directOutput(await unlessAborted(open(file, 'w'), signal))
   const place = found ? fs.realpathSync(file) : file
   reportLeftovers(path.dirname(place), onNote)
-  return stagedOutput(place, found ? Number(found.mode) & 0o777 : 0o666, found)
+  return stagedOutput(place, found ? Number(found.mode) & 0o777 : 0o666, fsync, found)
 }
 
 /** Opening a FIFO waits for its other end; an interruption must not. */
@@ -144,15 +150,17 @@ function withoutFirst(parts: readonly Uint8Array[], count: number): Uint8Array[]
 }
 
 /** Written under another name in the same directory, so that the archive appears only when it is complete. */
-function stagedOutput(file: string, mode: number, replaced?: fs.BigIntStats): ArchiveOutput {
-  const staged = path.join(path.dirname(file), privateName('part-'))
+function stagedOutput(file: string, mode: number, fsync: boolean, replaced?: fs.BigIntStats): ArchiveOutput {
+  const place = path.dirname(file)
+  const staged = path.join(place, privateName('part-'))
   const fd = openStaged(staged, file, mode)
   const skip = [fs.fstatSync(fd, { bigint: true }), ...(replaced ? [replaced] : [])]
   return {
-    stream: fs.createWriteStream('', { fd }),
+    stream: fs.createWriteStream('', { fd, flush: fsync }),
     skip,
     commit() {
       fs.renameSync(staged, file)
+      if (fsync) syncDirectory(place)
     },
     abandon() {
       fs.rmSync(staged, { force: true })
@@ -166,6 +174,15 @@ function openStaged(staged: string, file: string, mode: number): number {
     return fs.openSync(staged, 'wx', mode)
   } catch (error) {
     throw Object.assign(error as NodeJS.ErrnoException, { path: file })
+  }
+}
+
+function syncDirectory(directory: string): void {
+  const fd = fs.openSync(directory, 'r')
+  try {
+    fs.fsyncSync(fd)
+  } finally {
+    fs.closeSync(fd)
   }
 }
 

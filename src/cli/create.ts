@@ -17,6 +17,7 @@ export interface CreateCommand {
   readonly numericOwner: boolean
   readonly oneFileSystem: boolean
   readonly snapshot: boolean
+  readonly fsync: boolean
   readonly exclude: readonly string[]
   readonly excludeFrom: readonly string[]
   readonly excludeVcsIgnores: boolean
@@ -24,11 +25,14 @@ export interface CreateCommand {
 }
 
 export async function runCreate(paths: readonly string[], command: CreateCommand): Promise<void> {
-  const { file, json, verbose, excludeFrom, ...options } = command
+  const { file, json, verbose, excludeFrom, fsync, ...options } = command
   const output = new Output({ ...command, stdoutIsTaken: isStandard(file) })
   await run(output, async signal => {
     const exclude = [...options.exclude, ...excludeFrom.flatMap(patternsOf)]
-    const archive = await openOutput(file, signal, message => output.event({ type: 'note', message }))
+    const archive = await openOutput(file, signal, {
+      fsync,
+      onNote: message => output.event({ type: 'note', message }),
+    })
     try {
       const { skip } = archive
       const source = create(paths, { ...options, exclude, skip, onEvent: output.event })
