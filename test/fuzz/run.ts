@@ -14,9 +14,15 @@ const { values } = parseArgs({
   },
 })
 const directory = mkdtempSync(join(values.directory, 'reftar-fuzz-'))
-const { inputs, failures } = await fuzz(directory, Number(values.seed), Number(values.minutes) * 60_000)
+const { inputs, blocks, failures } = await fuzz(
+  directory,
+  Number(values.seed),
+  Number(values.minutes) * 60_000,
+)
 rmSync(directory, { recursive: true, force: true })
 for (const { seed, what, bytes } of failures)
   console.log(`seed ${seed}: ${what}\n${Buffer.from(bytes).toString('hex')}`)
-console.log(`${inputs} inputs from seed ${values.seed}, ${failures.length} failed`)
+console.log(
+  `${inputs} inputs from seed ${values.seed} ran ${blocks} blocks of code, ${failures.length} failed`,
+)
 process.exitCode = failures.length > 0 ? 1 : 0
