@@ -5,6 +5,8 @@ import { ByteReader, equalBytes } from './bytes.js'
 import type { Checksums } from './checksums.js'
 import {
   DEFAULT_BLOCK_SIZE,
+  MAX_BLOCK_SIZE,
+  MIN_BLOCK_SIZE,
   SEGMENT_HEADER_SIZE,
   SEGMENT_MAGIC,
   TRAILER_MAGIC,
@@ -13,7 +15,7 @@ import {
 import { DataSpace } from './data-space.js'
 import { decodeEntryRow, ENTRY_TAG } from './entry-row.js'
 import { decodeExtentRow } from './extent-row.js'
-import { decodeHeader, isBlockSize } from './header.js'
+import { decodeHeader } from './header.js'
 import type { Limits } from './limits.js'
 import { OwnerNamesReader } from './owner-names.js'
 import {
@@ -116,24 +118,19 @@ export class SalvageParser {
 
   /** The block size, from a header that may be damaged. Returns false until it is known. */
   #readHeader(isLast: boolean): boolean {
-    const prefix = this.#queue.peek(12)
-    if (!prefix) return false
-    const stated = new DataView(prefix.buffer, prefix.byteOffset).getUint32(8, true)
-    const size = isBlockSize(stated) ? stated : DEFAULT_BLOCK_SIZE
-    const bytes = this.#queue.peek(size)
-    if (!bytes && !isLast) return false
-    this.#blockSize = size
-    this.#space = new DataSpace<number | undefined>(size, (place, length, next) =>
-      place === undefined ? next === undefined : place + length === next,
-    )
+    if (this.#queue.length < MAX_BLOCK_SIZE + SEGMENT_MAGIC.byteLength && !isLast) return false
+    const bytes = this.#queue.peekAll()
     try {
-      if (!bytes) throw new ReftarError('TRUNCATED', 'the archive ends in its header')
-      decodeHeader(bytes, this.#checksums)
-      this.#queue.take(size)
+      this.#blockSize = decodeHeader(bytes, this.#checksums).blockSize
+      this.#queue.takeUpTo(this.#blockSize)
     } catch (error) {
       // It is passed over, and told like all that is.
       caught(error)
+      this.#blockSize = firstSegmentAt(bytes) ?? DEFAULT_BLOCK_SIZE
     }
+    this.#space = new DataSpace<number | undefined>(this.#blockSize, (place, length, next) =>
+      place === undefined ? next === undefined : place + length === next,
+    )
     return true
   }
 
@@ -389,4 +386,11 @@ function statedPosition(header: Uint8Array): SegmentPosition {
     continuedEntry: reader.u64(),
     continuedSize: reader.u64(),
   }
+}
+
+/** The first segment follows the header, which is one block. */
+function firstSegmentAt(bytes: Uint8Array): number | undefined {
+  for (let at = MIN_BLOCK_SIZE; at <= MAX_BLOCK_SIZE; at *= 2)
+    if (equalBytes(bytes.subarray(at, at + SEGMENT_MAGIC.byteLength), SEGMENT_MAGIC)) return at
+  return undefined
 }

@@ -82,6 +82,20 @@ t.test('of an archive that is whole, it makes the same records as the parser doe
   }
 })
 
+t.test('without a header, the block size is where the first segment stands', async t => {
+  for (const blockSize of [512, 1024, 4096, 65536]) {
+    const rows = [...file('a', data(noise(blockSize * 2, 1))), ...file('b', reference(blockSize, blockSize))]
+    const bytes = rawArchive({ blockSize, segments: [{ rows }] })
+    const wanted = joined(decode([bytes])).map(jsonRecord)
+    for (const at of [0, 9, 40]) {
+      const damaged = bytes.with(at, (bytes[at] as number) ^ 0xff)
+      const { records, losses } = salvage([damaged])
+      t.same(joined(records).map(jsonRecord), wanted, `${blockSize}, byte ${at}`)
+      t.same(losses, [`${blockSize} bytes of the archive are damaged`])
+    }
+  }
+})
+
 t.test('what fails in the checksums is not taken for damage', async t => {
   const archive = rawArchive({ segments: [{ rows: file('a') }] })
   const failing = (call: number): Checksums => ({
