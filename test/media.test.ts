@@ -5,6 +5,8 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { reftar, scratch, shell } from './cli/run.js'
 import { compareTrees } from './support/compare-trees.js'
+import { tracing } from './support/extractor.js'
+import { injected, loggedCalls } from './support/injected.js'
 import { needsRoot, type OwnFilesystem, ownFilesystem } from './support/own-filesystem.js'
 import { KIB, MIB, namesBelow, noise, overwrite, reflink } from './support/trees.js'
 
@@ -110,6 +112,26 @@ t.test('verify --against names what cannot be read', needsRoot, async t => {
   const text = stdout.toString() + stderr
   for (const name of ['damaged', 'damaged clone']) t.ok(text.includes(`'${name}': `), text)
   t.notMatch(text, /'[az]': /)
+})
+
+t.test('verify --against goes on after any call that fails', tracing, async t => {
+  const directory = scratch(t)
+  const tree = join(directory, 'tree')
+  fs.mkdirSync(join(tree, 'd'), { recursive: true })
+  for (const name of ['a', 'b', 'd/c']) fs.writeFileSync(join(tree, name), noise(300 * KIB, name))
+  const file = join(directory, 'archive')
+  t.equal((await reftar(['create', '-f', file, '-C', tree, '.'])).code, 0)
+  const argv = ['verify', '-f', file, '--against', tree]
+  const calls = ['openat', 'statx', 'getdents64', 'flistxattr', 'ioctl', 'pread64', 'lseek', 'fstatfs']
+  const whole = await loggedCalls(join(directory, 'log'), calls, argv)
+  t.equal(whole.code, 0)
+  for (const call of calls) {
+    const ours = whole.calls.filter(made => made.call === call && made.line.includes(`${tree}/`))
+    const { when = 0 } = ours.at(-1) ?? whole.calls.filter(made => made.call === call).at(-1) ?? {}
+    const { code, stdout, stderr } = await injected(call, 'error=EIO', when, argv)
+    t.equal(code, 1, `${call}: ${stderr}`)
+    t.match(`${stdout}${stderr}`, /^(reftar: )?'[^']*': .*EIO$/m, call)
+  }
 })
 
 t.test('an archive that cannot be read is not restored', needsRoot, async t => {

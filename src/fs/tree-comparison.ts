@@ -13,7 +13,7 @@ import {
 } from '../record.js'
 import { O_PATH, openat, readDirectory } from '../sys/directory.js'
 import { ENOENT } from '../sys/errno.js'
-import { close, OPEN_FILE } from '../sys/file.js'
+import { close, closingOnError, OPEN_FILE } from '../sys/file.js'
 import { errnoName } from '../sys/koffi.js'
 import { type Inode, inodeOf, isSameFile, type Status, statAt, statFd } from '../sys/status.js'
 import { ContentComparison, type Difference, type OpenFile, type SharingTally } from './content-comparison.js'
@@ -166,22 +166,27 @@ export class TreeComparison {
   }
 
   #compareMetadata(fd: number, metadata: Metadata, path: EntryPath): void {
-    for (const difference of metadataDifferences(fd, statFd(fd), metadata)) this.#differs(path, difference)
+    this.#readable(path, () => {
+      for (const difference of metadataDifferences(fd, statFd(fd), metadata)) this.#differs(path, difference)
+    })
   }
 
   #open(parent: OpenDirectory, { name, metadata }: Entry, path: EntryPath, status: Status | undefined): void {
     this.#file = { path, size: 0, open: undefined, differs: false }
     const { directory } = parent
     if (!directory || !status) return
-    const fd = this.#readable(path, () => openat(this.#tree.fd(directory), name, OPEN_FILE))
-    if (fd === undefined) return
-    this.#file.open = this.#content.open(fd, directory, name)
-    this.#compareMetadata(fd, metadata, path)
+    const open = this.#readable(path, () => {
+      const fd = openat(this.#tree.fd(directory), name, OPEN_FILE)
+      return closingOnError(fd, () => this.#content.open(fd, directory, name))
+    })
+    this.#file.open = open
+    if (open) this.#compareMetadata(open.fd, metadata, path)
   }
 
-  #readable<T>(path: EntryPath, open: () => T): T | undefined {
+  /** What cannot be read differs. */
+  #readable<T>(path: EntryPath, read: () => T): T | undefined {
     try {
-      return open()
+      return read()
     } catch (error) {
       if (!(error instanceof ReftarError) || error.errno === undefined) throw error
       this.#differs(path, `cannot be read: ${errnoName(error.errno)}`)
@@ -219,7 +224,7 @@ export class TreeComparison {
 
   #end({ path, size, open }: FileInHand, state: EndState): void {
     const { summary, onEntry } = this.#request
-    const found = open && statFd(open.fd).size
+    const found = open && this.#readable(path, () => statFd(open.fd).size)
     if (found !== undefined && found !== size) this.#differs(path, `has ${found} bytes, expected ${size}`)
     if (state === 'changed') this.#differs(path, 'changed while it was archived', 'SOURCE_CHANGED')
     this.#closeFile()
@@ -236,13 +241,16 @@ export class TreeComparison {
   #leave(): void {
     const { directory, names, path } = this.#stack.pop() as OpenDirectory
     if (!directory) return
-    if (names) {
-      for (const name of readDirectory(this.#tree.fd(directory))) {
-        if (names.has(name) || isSocket(this.#tree.fd(directory), name)) continue
-        this.#differs(new EntryPath(path, latin1Bytes(name)), 'is not in the archive')
-      }
-    }
+    if (names) this.#readable(path, () => this.#compareNames(directory, names, path))
     if (directory !== this.#stack.at(-1)?.directory) this.#tree.leave(directory)
+  }
+
+  #compareNames(directory: Directory, names: ReadonlySet<string>, path: EntryPath): void {
+    const fd = this.#tree.fd(directory)
+    for (const name of readDirectory(fd)) {
+      if (names.has(name) || isSocket(fd, name)) continue
+      this.#differs(new EntryPath(path, latin1Bytes(name)), 'is not in the archive')
+    }
   }
 
   #differs(path: EntryPath, message: string, code: ErrorCode = 'DIFFERENT'): void {
