@@ -2,6 +2,7 @@ import { type ErrorCode, ReftarError } from '../errors.js'
 import type { Metadata } from '../record.js'
 import { EACCES, EPERM } from '../sys/errno.js'
 import {
+  type Access,
   changeMode,
   changeModeAt,
   changeOwner,
@@ -109,8 +110,8 @@ export class MetadataWriter {
       changeMode(fd, mode)
       return statFd(fd)
     })
-    this.#time(metadata, onFailure, time => {
-      setModified(fd, time)
+    this.#time(metadata, onFailure, (time, access) => {
+      setModified(fd, time, access)
       return statFd(fd)
     })
     return lateAttributes(fd, metadata)
@@ -136,8 +137,8 @@ export class MetadataWriter {
         return statAt(directory, name)
       })
     }
-    this.#time(metadata, onFailure, time => {
-      setModifiedAt(directory, name, time)
+    this.#time(metadata, onFailure, (time, access) => {
+      setModifiedAt(directory, name, time, access)
       return statAt(directory, name)
     })
   }
@@ -214,11 +215,13 @@ export class MetadataWriter {
   #time(
     { modified }: Metadata,
     onFailure: OnFailure,
-    set: (time: NonNullable<typeof modified>) => Status,
+    set: (time: NonNullable<typeof modified>, access: Access) => Status,
   ): void {
     if (!modified) return
     attempt('the modification time', onFailure, () => {
-      const found = set(modified).modified
+      let found = set(modified, 'kept').modified
+      // A filesystem on libfuse 2 takes both times or none, and says nothing.
+      if (!sameTime(found, modified)) found = set(modified, 'now').modified
       if (sameTime(found, modified)) return
       const message = `the filesystem made ${timeText(found)} of ${timeText(modified)}`
       throw new ReftarError('DIFFERENT', message)

@@ -1,7 +1,9 @@
+import { constants } from 'node:fs'
 import { ReftarError } from '../errors.js'
 import { quotePath } from '../event.js'
 import { latin1Bytes } from '../format/latin1.js'
-import { AT_REMOVEDIR, mkdirat, readDirectory, unlinkat } from '../sys/directory.js'
+import { AT_REMOVEDIR, mkdirat, openat, readDirectory, unlinkat } from '../sys/directory.js'
+import { close } from '../sys/file.js'
 import { IS_LEFT_OVER, isLeftover, privateName } from '../sys/private-name.js'
 import { statFd } from '../sys/status.js'
 import { type Directory, type DirectoryTree, pathOf } from './directory-tree.js'
@@ -82,8 +84,8 @@ export class StagingDirectories {
   #checkNew(staging: Directory): void {
     const fd = this.#tree.fd(staging)
     const { uid, mode } = statFd(fd)
-    const isOurs = uid === process.geteuid?.() && (mode & OTHERS_CAN_WRITE) === 0
-    if (isOurs && readDirectory(fd).length === 0) return
+    const isPrivate = uid === process.geteuid?.() && (mode & OTHERS_CAN_WRITE) === 0
+    if ((isPrivate || isAsGiven(fd, uid, mode)) && readDirectory(fd).length === 0) return
     throw new ReftarError('TARGET_CHANGED', 'a new directory is not the one that was made', {
       path: pathOf(staging),
     })
@@ -104,5 +106,21 @@ export class StagingDirectories {
       if (!isLeftover(name)) continue
       this.#onNote(`${quotePath(pathOf(directory, latin1Bytes(name)))} ${IS_LEFT_OVER}`)
     }
+  }
+}
+
+/**
+ * Whether the filesystem gives what this process makes such an owner and mode, as VFAT, CIFS, NFS and FUSE may, whatever
+ * is asked for. @throws SYSTEM_CALL
+ */
+function isAsGiven(directory: number, uid: number, mode: number): boolean {
+  const name = Buffer.from(privateName())
+  const fd = openat(directory, name, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, PRIVATE)
+  try {
+    const given = statFd(fd)
+    return uid === given.uid && (mode & ~given.mode & OTHERS_CAN_WRITE) === 0
+  } finally {
+    close(fd)
+    unlinkat(directory, name)
   }
 }

@@ -1,13 +1,14 @@
-import { type ErrorCode, ReftarError } from '../errors.js'
+import { caught, type ErrorCode, ReftarError } from '../errors.js'
 import { quotePath } from '../event.js'
 import { latin1, latin1Bytes } from '../format/latin1.js'
-import { mkdirat, renameExchange, renameNoReplace, unlinkat } from '../sys/directory.js'
+import { mkdirat, unlinkat } from '../sys/directory.js'
 import { EEXIST, ENOENT } from '../sys/errno.js'
 import { changeMode, setModified, syncFilesystem } from '../sys/file.js'
 import { isSameFile, S_IFDIR, type Status, statAt, statFd, typeOf } from '../sys/status.js'
 import type { RestoredFile } from './clone-queue.js'
 import { type Directory, DirectoryTree, pathOf } from './directory-tree.js'
 import { PERMISSIONS } from './metadata.js'
+import { exchange, type Rename, renameToFree } from './rename.js'
 import { PRIVATE, StagingDirectories } from './staging-directories.js'
 
 /** What becomes of names that exist in the target: it fails, they stay, or they are replaced. */
@@ -94,7 +95,7 @@ export class Staging {
     // No entry can have that name: the one of the directory is a secret.
     const name = `${latin1(staging.name)}-${ordinal}`
     const from = this.tree.fd(file.directory)
-    renameNoReplace(from, latin1Bytes(file.name), this.tree.fd(staging), latin1Bytes(name))
+    renameToFree(from, latin1Bytes(file.name), this.tree.fd(staging), latin1Bytes(name))
     file.directory = staging
     file.name = name
     this.#drop(staging, name)
@@ -115,7 +116,7 @@ export class Staging {
     changeMode(fd, PRIVATE)
     unlinkat(fd, latin1Bytes(name))
     changeMode(fd, mode & PERMISSIONS)
-    setModified(fd, modified)
+    setModified(fd, modified, 'kept')
     const at = this.#publications.findIndex(made => made.staging === directory && made.name === name)
     if (at !== -1) this.#publications.splice(at, 1)
   }
@@ -159,7 +160,7 @@ export class Staging {
     } catch (error) {
       for (let i = inodes.length - 1; i >= 0; i--) {
         const publication = this.#publications[i] as Publication
-        const rename = exchanged.has(publication) ? renameExchange : renameNoReplace
+        const rename = exchanged.has(publication) ? exchange : renameToFree
         this.#try(() => this.#takeBack(publication, rename, inodes[i] as bigint))
       }
       throw error
@@ -193,7 +194,7 @@ export class Staging {
   #publish(publication: Publication, ino: bigint): boolean {
     const { staging, target } = publication
     try {
-      this.#rename(renameNoReplace, staging, target, publication.name)
+      this.#rename(renameToFree, staging, target, publication.name)
       return false
     } catch (error) {
       if (!(error instanceof ReftarError) || error.errno !== EEXIST) throw error
@@ -204,16 +205,27 @@ export class Staging {
     if (this.#request.existing !== 'overwrite' || (found && typeOf(found) === S_IFDIR)) {
       throw exists(place, name)
     }
-    this.#rename(renameExchange, staging, target, publication.name)
+    this.#exchange(publication)
     if (found && this.#is(staging, name, found.ino)) return true
-    this.#try(() => this.#takeBack(publication, renameExchange, ino))
+    this.#try(() => this.#takeBack(publication, exchange, ino))
     throw new ReftarError('TARGET_CHANGED', 'it was replaced while it was published', {
       path: pathOf(target, name),
     })
   }
 
+  /** @throws TARGET_CHANGED, SYSTEM_CALL */
+  #exchange({ staging, target, name }: Publication): void {
+    try {
+      this.#rename(exchange, staging, target, name)
+    } catch (error) {
+      // What was there may be in it now.
+      if (caught(error).code === 'TARGET_CHANGED') this.#directories.keep(staging)
+      throw error
+    }
+  }
+
   /** What comes back may be somebody else's, who was there in between: it must not go with the staging directory. */
-  #takeBack({ staging, target, name: text }: Publication, rename: typeof renameNoReplace, ino: bigint): void {
+  #takeBack({ staging, target, name: text }: Publication, rename: Rename, ino: bigint): void {
     const name = latin1Bytes(text)
     this.#rename(rename, target, staging, text)
     if (this.#is(staging, name, ino)) return
@@ -230,7 +242,7 @@ export class Staging {
     }
   }
 
-  #rename(rename: typeof renameNoReplace, from: Directory, to: Directory, text: string): void {
+  #rename(rename: Rename, from: Directory, to: Directory, text: string): void {
     const name = latin1Bytes(text)
     const fromFd = this.tree.fd(from)
     rename(fromFd, name, this.tree.fd(to), name)

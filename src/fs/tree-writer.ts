@@ -82,6 +82,8 @@ export class TreeWriter {
     if (this.#files.isOpen)
       throw new ReftarError('BAD_STRUCTURE', 'the records end before the last file does')
     await this.#files.flush()
+    // What is open while its name is removed stays under a hidden one, on NFS and FUSE.
+    this.#files.close()
     this.#leaveFrom(0)
     if (this.#request.fsync) await this.#staging.sync()
     this.#staging.publish()

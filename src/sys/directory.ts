@@ -19,6 +19,7 @@ const libc = libcFunctions<{
   symlinkat(target: Buffer, fd: number, path: Buffer): number
   linkat(from: number, path: Buffer, to: number, name: Buffer, flags: number): number
   unlinkat(fd: number, path: Buffer, flags: number): number
+  renameat(from: number, path: Buffer, to: number, name: Buffer): number
   renameat2(from: number, path: Buffer, to: number, name: Buffer, flags: number): number
   readlinkat(fd: number, path: Buffer, buffer: Buffer, size: number): number
   mknodat(fd: number, path: Buffer, mode: number, device: number): number
@@ -30,6 +31,7 @@ const libc = libcFunctions<{
   symlinkat: 'int symlinkat(const void *target, int fd, const void *path)',
   linkat: 'int linkat(int from, const void *path, int to, const void *name, int flags)',
   unlinkat: 'int unlinkat(int fd, const void *path, int flags)',
+  renameat: 'int renameat(int from, const void *path, int to, const void *name)',
   renameat2: 'int renameat2(int from, const void *path, int to, const void *name, uint32_t flags)',
   readlinkat: 'intptr_t readlinkat(int fd, const void *path, void *buffer, size_t size)',
   mknodat: 'int mknodat(int fd, const void *path, uint32_t mode, uint64_t device)',
@@ -60,6 +62,11 @@ export function linkat(from: number, fromName: Uint8Array, to: number, name: Uin
 /** unlinkat(2). @throws SYSTEM_CALL */
 export function unlinkat(directory: number, name: Uint8Array, flags = 0): void {
   check(libc().unlinkat(directory, cString(name), flags), 'unlinkat', name)
+}
+
+/** renameat(2): whatever had the new name is replaced. @throws SYSTEM_CALL */
+export function renameat(from: number, fromName: Uint8Array, to: number, name: Uint8Array): void {
+  check(libc().renameat(from, cString(fromName), to, cString(name)), 'renameat', name)
 }
 
 /** renameat2(2) with RENAME_NOREPLACE. @throws SYSTEM_CALL */

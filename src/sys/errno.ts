@@ -19,4 +19,5 @@ export const {
   ENODATA,
   ERANGE,
   E2BIG,
+  EMLINK,
 } = constants.errno

@@ -38,6 +38,7 @@ const syncfs = libcFunctionAsync<[number]>('int syncfs(int fd)')
 const SEEK_DATA = 3
 const SEEK_HOLE = 4
 const UTIME_OMIT = 0x3ffffffe
+const UTIME_NOW = 0x3fffffff
 const SYNC_FILE_RANGE_WRITE = 2
 const FALLOC_FL_KEEP_SIZE = 1
 const FALLOC_FL_PUNCH_HOLE = 2
@@ -171,14 +172,18 @@ export function changeOwner(fd: number, uid: number, gid: number): void {
   call(() => fs.fchownSync(fd, uid, gid))
 }
 
-/** utimensat(2): the modification time of a name, not following it; the access time stays. @throws SYSTEM_CALL */
-export function setModifiedAt(directory: number, name: Uint8Array, modified: Time): void {
-  check(libc().utimensat(directory, cString(name), times(modified), AT_SYMLINK_NOFOLLOW), 'utimensat', name)
+/** What becomes of the time of the last access. */
+export type Access = 'kept' | 'now'
+
+/** utimensat(2): the modification time of a name, not following it. @throws SYSTEM_CALL */
+export function setModifiedAt(directory: number, name: Uint8Array, modified: Time, access: Access): void {
+  const both = times(modified, access)
+  check(libc().utimensat(directory, cString(name), both, AT_SYMLINK_NOFOLLOW), 'utimensat', name)
 }
 
-/** futimens(3): the modification time; the access time stays. @throws SYSTEM_CALL */
-export function setModified(fd: number, modified: Time): void {
-  check(libc().futimens(fd, times(modified)), 'futimens')
+/** futimens(3): the modification time. @throws SYSTEM_CALL */
+export function setModified(fd: number, modified: Time, access: Access): void {
+  check(libc().futimens(fd, times(modified, access)), 'futimens')
 }
 
 /** fallocate(2): reserves a range without changing the size. @throws SYSTEM_CALL */
@@ -207,9 +212,9 @@ export function setPipeSize(fd: number, bytes: number): void {
   libc().fcntl(fd, F_SETPIPE_SZ, 'int', bytes)
 }
 
-function times(modified: Time): Buffer {
+function times(modified: Time, access: Access): Buffer {
   const buffer = Buffer.alloc(32) // struct timespec[2]: access, modification
-  buffer.writeBigInt64LE(BigInt(UTIME_OMIT), 8)
+  buffer.writeBigInt64LE(BigInt(access === 'now' ? UTIME_NOW : UTIME_OMIT), 8)
   buffer.writeBigInt64LE(BigInt(modified.seconds), 16)
   buffer.writeBigInt64LE(BigInt(modified.nanoseconds), 24)
   return buffer

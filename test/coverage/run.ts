@@ -6,7 +6,7 @@ import { availableParallelism } from 'node:os'
 import { ended } from '../support/trees.js'
 
 const TESTS = [
-  ...['targets', 'metadata', 'staging', 'restore', 'salvage', 'vectors'],
+  ...['targets', 'metadata', 'staging', 'restore', 'salvage', 'vectors', 'rename'],
   ...['threats/held', 'threats/taken-away', 'fs/directory-tree'],
 ]
 const FORMAT = readdirSync('test/format').map(name => `test/format/${name}`)
