@@ -118,14 +118,15 @@ export class SalvageParser {
 
   /** The block size, from a header that may be damaged. Returns false until it is known. */
   #readHeader(isLast: boolean): boolean {
-    if (this.#queue.length < MAX_BLOCK_SIZE + SEGMENT_MAGIC.byteLength && !isLast) return false
+    if (this.#queue.length < MIN_BLOCK_SIZE && !isLast) return false
     const bytes = this.#queue.peekAll()
     try {
       this.#blockSize = decodeHeader(bytes, this.#checksums).blockSize
       this.#queue.takeUpTo(this.#blockSize)
     } catch (error) {
-      // It is passed over, and told like all that is.
       caught(error)
+      if (bytes.byteLength < MAX_BLOCK_SIZE + SEGMENT_MAGIC.byteLength && !isLast) return false
+      // It is passed over, and told like all that is.
       this.#blockSize = firstSegmentAt(bytes) ?? DEFAULT_BLOCK_SIZE
     }
     this.#space = new DataSpace<number | undefined>(this.#blockSize, (place, length, next) =>
