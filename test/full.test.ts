@@ -194,7 +194,7 @@ for (const { what, error, place } of CASES) {
         const { code, stderr, stdout } = await reftar(argv, prefix)
         t.equal(code, 2, stderr)
         // It is never a file of the tree that there is no room for.
-        const expected = new RegExp(`^reftar: ('${file}': open|write): [^']*${error}[^']*\\n$`)
+        const expected = new RegExp(`^reftar: '${file}': (open|write): [^']*${error}[^']*\\n$`)
         t.match(stderr, expected)
         t.notMatch(stdout.toString(), /"type":"problem"|"path":"(?!\/)/)
         t.same(picture(directory), before, 'nothing is changed, and nothing is left')

@@ -94,7 +94,7 @@ import { pipeline } from 'node:stream/promises'`
 
 t.test('the package holds what is meant for it, and nothing else', async t => {
   const top = new Set(contents.map(name => name.split('/')[0]))
-  const allowed = ['CHANGELOG.md', 'LICENSE', 'README.md', 'dist', 'docs', 'package.json']
+  const allowed = ['CHANGELOG.md', 'SECURITY.md', 'LICENSE', 'README.md', 'dist', 'docs', 'package.json']
   t.same(
     [...top].filter(name => !allowed.includes(name ?? '')),
     [],
@@ -112,7 +112,7 @@ t.test('the package holds what is meant for it, and nothing else', async t => {
       'index.js.map',
     ].map(name => `dist/${name}`),
   )
-  for (const name of ['CHANGELOG.md', 'LICENSE', 'README.md']) {
+  for (const name of ['CHANGELOG.md', 'SECURITY.md', 'LICENSE', 'README.md']) {
     t.equal(contents.includes(name), fs.existsSync(join(ROOT, name)), `${name}, if there is one`)
   }
   const readable = contents.filter(name => name.startsWith('dist/') && !name.endsWith('.map'))

@@ -137,7 +137,7 @@ t.test(
         {},
         prefix,
       )
-      t.match(created, { code: 2, stderr: new RegExp(`^reftar: write: .*${error}.*\\n$`) }, what)
+      t.match(created, { code: 2, stderr: new RegExp(`^reftar: '[^']*': write: .*${error}.*\\n$`) }, what)
       t.same(namesBelow(directory), [], `${what}: nothing is left`)
       const text = fs.readFileSync(log, 'latin1')
       t.match(text, new RegExp(`reftar-part-.*= -1 ${error}`), what)

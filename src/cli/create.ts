@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs'
 import { pipeline } from 'node:stream/promises'
 import { create, type Dedup } from '../create.js'
-import { isStandard, openOutput } from './archive-file.js'
+import { isStandard } from './archive-file.js'
+import { openOutput } from './archive-output.js'
 import { formatBytes, Output } from './output.js'
 import { DIFFERS, DONE, run } from './run.js'
 
@@ -37,6 +38,8 @@ export async function runCreate(paths: readonly string[], command: CreateCommand
       const { skip } = archive
       const source = create(paths, { ...options, exclude, skip, onEvent: output.event })
       await pipeline(source, archive.stream, { signal })
+      // Whoever reads the names may be gone: then there is no archive.
+      await output.end()
       archive.commit()
       const { tree, dedup: found, archive: written } = source.summary
       const conclusion = `${tree.entries} entries, ${formatBytes(tree.logicalBytes)}: ${formatBytes(tree.bytesRead)} read, ${formatBytes(tree.sharedBytes)} shared, ${formatBytes(found.duplicateBytes)} found equal, ${formatBytes(tree.holeBytes)} holes; archive ${formatBytes(written.archiveBytes)}`

@@ -1,7 +1,7 @@
 import { pipeline } from 'node:stream/promises'
 import { extract } from '../extract.js'
 import type { Reflink, WriteSummary } from '../stream/reflink-writer.js'
-import { openInput } from './archive-file.js'
+import { openInput } from './archive-input.js'
 import { type LimitOptions, limitsOf } from './limits.js'
 import { formatBytes, Output } from './output.js'
 import { DIFFERS, DONE, run } from './run.js'
@@ -34,10 +34,16 @@ export async function runExtract(command: ExtractCommand): Promise<void> {
       limits: limitsOf(command),
       onEvent: output.event,
     })
-    await pipeline(await openInput(file, signal), target, { signal })
+    let unreadable = 0
+    const onUnreadable = (path: Uint8Array, message: string) => {
+      unreadable++
+      output.event({ type: 'problem', code: 'SYSTEM_CALL', path, message })
+    }
+    const input = await openInput(file, signal, command.salvage ? onUnreadable : undefined)
+    await pipeline(input, target, { signal })
     const { summary } = target
     return {
-      status: summary.target.problems + summary.archive.losses > 0 ? DIFFERS : DONE,
+      status: unreadable + summary.target.problems + summary.archive.losses > 0 ? DIFFERS : DONE,
       summary,
       ...(verbose && !json && { conclusion: conclusionOf(summary.target) }),
     }

@@ -1,7 +1,7 @@
 import { pipeline } from 'node:stream/promises'
 import { type ListedEntry, list } from '../list.js'
 import type { EntryType, Metadata, Time, Xattr } from '../record.js'
-import { openInput } from './archive-file.js'
+import { openInput } from './archive-input.js'
 import { type LimitOptions, limitsOf } from './limits.js'
 import { escapePath, Output, pathFields } from './output.js'
 import { DIFFERS, DONE, run } from './run.js'

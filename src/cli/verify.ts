@@ -1,6 +1,6 @@
 import { pipeline } from 'node:stream/promises'
 import { type VerifySummary, verify } from '../verify.js'
-import { openInput } from './archive-file.js'
+import { openInput } from './archive-input.js'
 import { type LimitOptions, limitsOf } from './limits.js'
 import { formatBytes, Output } from './output.js'
 import { DIFFERS, DONE, run } from './run.js'

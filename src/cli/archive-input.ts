@@ -1,0 +1,85 @@
+import fs from 'node:fs'
+import { Readable } from 'node:stream'
+import { isatty } from 'node:tty'
+import { pathBytes, quotePath } from '../event.js'
+import { directory, isStandard, naming, terminal, unlessAborted } from './archive-file.js'
+
+const READ = 1024 * 1024
+/** What is given up at once where a disk does not give it. */
+const BLOCK = 4096
+
+/** Told of bytes of an archive file that cannot be read. */
+export type OnUnreadable = (path: Uint8Array, message: string) => void
+
+/**
+ * The bytes of an archive.
+ *
+ * @param onUnreadable - of a file, zeros stand for what cannot be read, and this is told; without it, that is an error
+ * @throws INVALID_ARGUMENT for a terminal or a directory, and the errors of open(2)
+ */
+export async function openInput(
+  file: string,
+  signal: AbortSignal,
+  onUnreadable?: OnUnreadable,
+): Promise<Readable> {
+  if (isStandard(file)) {
+    if (isatty(0)) throw terminal('read from')
+    return process.stdin
+  }
+  const handle = await unlessAborted(fs.promises.open(file), signal)
+  const status = await handle.stat()
+  if (status.isDirectory()) throw directory(file)
+  if (!onUnreadable || !status.isFile()) return naming(handle.createReadStream({ highWaterMark: READ }), file)
+  const tell = (from: number, to: number) => {
+    const path = pathBytes(file)
+    onUnreadable(path, `${quotePath(path)}: ${to - from} bytes at ${from} cannot be read (EIO)`)
+  }
+  return Readable.from(readDamaged(handle, status.size, tell), { objectMode: false })
+}
+
+/** No block of zeros passes for one with another CRC32. */
+async function* readDamaged(
+  handle: fs.promises.FileHandle,
+  size: number,
+  tell: (from: number, to: number) => void,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  let lostFrom: number | undefined
+  try {
+    for (let at = 0, length = READ; at < size; ) {
+      const bytes = await readPart(handle, at, length)
+      // A disk may give nothing of a long read, and yet its beginning.
+      if (!bytes && length > BLOCK) {
+        length = BLOCK
+        continue
+      }
+      length = READ
+      if (bytes?.byteLength === 0) return
+      if (!bytes) lostFrom ??= at
+      else if (lostFrom !== undefined) {
+        tell(lostFrom, at)
+        lostFrom = undefined
+      }
+      const part = bytes ?? Buffer.alloc(Math.min(BLOCK - (at % BLOCK), size - at))
+      yield part
+      at += part.byteLength
+    }
+    if (lostFrom !== undefined) tell(lostFrom, size)
+  } finally {
+    await handle.close()
+  }
+}
+
+/** Undefined where it cannot be read. */
+async function readPart(
+  handle: fs.promises.FileHandle,
+  at: number,
+  length: number,
+): Promise<Uint8Array | undefined> {
+  try {
+    const { buffer, bytesRead } = await handle.read(Buffer.allocUnsafe(length), 0, length, at)
+    return buffer.subarray(0, bytesRead)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EIO') return undefined
+    throw error
+  }
+}
