@@ -166,7 +166,8 @@ for (const [what, depth, more, work] of [
         `await pipeline(fs.createReadStream(${JSON.stringify(path)}), ...${work})`,
       )
       t.comment(`${fs.statSync(path).size} bytes of archive, ${Math.round(taken / MIB)} MiB`)
-      t.ok(taken < 128 * MIB, `${Math.round(taken / MIB)} MiB`)
+      // Each path on its way out is garbage; kept, they would be 510 MiB.
+      t.ok(taken < 200 * MIB, `${Math.round(taken / MIB)} MiB`)
     },
   )
 }
