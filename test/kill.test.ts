@@ -192,7 +192,7 @@ t.test('create -f', tracing, async t => {
       const left = fs.readdirSync(place).filter(name => name !== 'archive')
       const again = await reftar(argv)
       const told = left.map(name => {
-        return `reftar: '${join(place, name)}' is left over from a run that was killed, and can be removed\n`
+        return `reftar: '${join(place, name)}' is left over from a run that was killed: look at it before you remove it\n`
       })
       t.match({ code: again.code, stderr: again.stderr }, { code: 0, stderr: told.join('') }, what)
       t.ok(fs.readFileSync(file).equals(bytes), `${what}: run again`)

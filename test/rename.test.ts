@@ -155,9 +155,35 @@ t.test('a step that fails', asRoot, async t => {
   t.equal(fs.readFileSync(file, 'latin1'), 'old')
 
   const stuck = await tampered(made, [NO_FLAGS, 'linkat:error=EIO:when=2+'], { existing: 'overwrite' })
-  t.match(stuck, { code: 2, told: /'file' is now '\.reftar-.*EIO/ })
-  t.match(stuck.told, /'\.reftar-.*' holds what others have put there/)
+  t.match(stuck, { code: 2, told: /in '\.reftar-.*', what was 'file' is now '\.reftar-.*EIO/ })
+  t.match(stuck.told, /'\.reftar-.*' holds what was replaced, or what others have put there/)
   const old = namesBelow(made.target).map(name => join(made.target, name))
   const contents = old.filter(name => fs.statSync(name).isFile()).map(name => fs.readFileSync(name, 'latin1'))
   t.ok(contents.includes('old'), 'it is lost to nobody')
+})
+
+t.test('what was replaced is never lost, whatever fails', asRoot, async t => {
+  for (const [what, faults, isBack] of [
+    ['the last step', [NO_FLAGS, 'renameat:error=EIO:when=2'], true],
+    ['that, and putting it back', [NO_FLAGS, 'renameat:error=EIO:when=2+'], false],
+    ['the second name, and taking back the first', ['renameat2:error=EIO:when=4+'], false],
+    [
+      'the second name, without flags, and taking back the first',
+      [NO_FLAGS, 'linkat:error=EIO:when=3+'],
+      false,
+    ],
+  ] as const) {
+    const made = await scene(t, what.includes('second') ? ['file', 'hard-link'] : ['file'])
+    if (!made) return
+    const file = join(made.target, 'file')
+    fs.writeFileSync(file, 'old')
+    if (what.includes('second')) fs.writeFileSync(join(made.target, 'hard-link'), 'old, too')
+    const { code, told } = await tampered(made, faults, { existing: 'overwrite' })
+    t.equal(code, 2, told)
+    const found = namesBelow(made.target).filter(name => fs.statSync(join(made.target, name)).isFile())
+    const contents = found.map(name => fs.readFileSync(join(made.target, name), 'latin1'))
+    t.ok(contents.includes('old'), `${what}: ${told}`)
+    if (isBack) t.same(namesBelow(made.target), ['file'], `${what}: and nothing is left`)
+    else t.match(told, /holds what was replaced/, what)
+  }
 })

@@ -36,7 +36,8 @@ export const renameToFree: Rename = (from, fromName, to, toName) => {
 }
 
 /**
- * Lets two names change places. Where that takes more than one step, the second names nothing for a moment.
+ * Lets two names change places, of which the first is in a directory that is private. Where that takes more than one step,
+ * the second names nothing for a moment.
  *
  * @throws SYSTEM_CALL; TARGET_CHANGED when what had the second name is left in `from`, under another one
  */
@@ -47,17 +48,26 @@ export const exchange: Rename = (from, fromName, to, toName) => {
   try {
     renameToFree(from, fromName, to, toName)
   } catch (error) {
-    putBack(from, aside, to, toName)
+    orElse(aside, toName, () => renameToFree(from, aside, to, toName))
     throw error
   }
-  renameat(from, aside, from, fromName)
+  try {
+    renameat(from, aside, from, fromName)
+  } catch (error) {
+    orElse(aside, toName, () => {
+      renameat(to, toName, from, fromName)
+      renameToFree(from, aside, to, toName)
+    })
+    throw error
+  }
 }
 
-const putBack: Rename = (from, aside, to, name) => {
+/** What cannot be undone leaves what had a name under another one. */
+function orElse(aside: Uint8Array, name: Uint8Array, undo: () => void): void {
   try {
-    renameToFree(from, aside, to, name)
+    undo()
   } catch (error) {
-    const message = `${quotePath(name)} is now ${quotePath(aside)}: ${caught(error).message}`
+    const message = `what was ${quotePath(name)} is now ${quotePath(aside)}: ${caught(error).message}`
     throw new ReftarError('TARGET_CHANGED', message)
   }
 }

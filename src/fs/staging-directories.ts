@@ -1,11 +1,9 @@
-import { constants } from 'node:fs'
 import { ReftarError } from '../errors.js'
 import { quotePath } from '../event.js'
 import { latin1Bytes } from '../format/latin1.js'
-import { AT_REMOVEDIR, mkdirat, openat, readDirectory, unlinkat } from '../sys/directory.js'
-import { close } from '../sys/file.js'
+import { AT_REMOVEDIR, mkdirat, readDirectory, unlinkat } from '../sys/directory.js'
 import { IS_LEFT_OVER, isLeftover, privateName } from '../sys/private-name.js'
-import { statFd } from '../sys/status.js'
+import { statAt, statFd } from '../sys/status.js'
 import { type Directory, type DirectoryTree, pathOf } from './directory-tree.js'
 import { removeTree } from './remove-tree.js'
 
@@ -56,7 +54,7 @@ export class StagingDirectories {
       try {
         this.#tree.leave(staging)
         if (this.#kept.has(staging))
-          this.#onNote(`${quotePath(pathOf(staging))} holds what others have put there`)
+          this.#onNote(`${quotePath(pathOf(staging))} holds what was replaced, or what others have put there`)
         else if (!this.#removeEmpty(directory, staging.name)) removeTree(this.#tree, directory, staging)
       } catch (error) {
         const message = `${quotePath(pathOf(staging))} could not be removed: ${(error as Error).message}`
@@ -115,12 +113,11 @@ export class StagingDirectories {
  */
 function isAsGiven(directory: number, uid: number, mode: number): boolean {
   const name = Buffer.from(privateName())
-  const fd = openat(directory, name, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, PRIVATE)
+  mkdirat(directory, name, PRIVATE)
   try {
-    const given = statFd(fd)
+    const given = statAt(directory, name)
     return uid === given.uid && (mode & ~given.mode & OTHERS_CAN_WRITE) === 0
   } finally {
-    close(fd)
-    unlinkat(directory, name)
+    unlinkat(directory, name, AT_REMOVEDIR)
   }
 }

@@ -1,7 +1,7 @@
 import { caught, type ErrorCode, ReftarError } from '../errors.js'
 import { quotePath } from '../event.js'
 import { latin1, latin1Bytes } from '../format/latin1.js'
-import { mkdirat, unlinkat } from '../sys/directory.js'
+import { mkdirat, renameat, unlinkat } from '../sys/directory.js'
 import { EEXIST, ENOENT } from '../sys/errno.js'
 import { changeMode, setModified, syncFilesystem } from '../sys/file.js'
 import { isSameFile, S_IFDIR, type Status, statAt, statFd, typeOf } from '../sys/status.js'
@@ -160,8 +160,7 @@ export class Staging {
     } catch (error) {
       for (let i = inodes.length - 1; i >= 0; i--) {
         const publication = this.#publications[i] as Publication
-        const rename = exchanged.has(publication) ? exchange : renameToFree
-        this.#try(() => this.#takeBack(publication, rename, inodes[i] as bigint))
+        this.#takeBack(publication, exchanged.has(publication), inodes[i] as bigint)
       }
       throw error
     }
@@ -207,7 +206,7 @@ export class Staging {
     }
     this.#exchange(publication)
     if (found && this.#is(staging, name, found.ino)) return true
-    this.#try(() => this.#takeBack(publication, exchange, ino))
+    this.#takeBack(publication, true, ino)
     throw new ReftarError('TARGET_CHANGED', 'it was replaced while it was published', {
       path: pathOf(target, name),
     })
@@ -217,28 +216,31 @@ export class Staging {
   #exchange({ staging, target, name }: Publication): void {
     try {
       this.#rename(exchange, staging, target, name)
-    } catch (error) {
-      // What was there may be in it now.
-      if (caught(error).code === 'TARGET_CHANGED') this.#directories.keep(staging)
-      throw error
+    } catch (thrown) {
+      const error = caught(thrown)
+      if (error.code !== 'TARGET_CHANGED') throw error
+      this.#directories.keep(staging)
+      throw new ReftarError(error.code, `in ${quotePath(pathOf(staging))}, ${error.message}`)
     }
   }
 
-  /** What comes back may be somebody else's, who was there in between: it must not go with the staging directory. */
-  #takeBack({ staging, target, name: text }: Publication, rename: Rename, ino: bigint): void {
+  /**
+   * What cannot be taken back does not keep the rest from it. What comes back may be somebody else's, who was there in
+   * between, and what does not go back was replaced: neither must go with the staging directory.
+   */
+  #takeBack(publication: Publication, isExchanged: boolean, ino: bigint): void {
+    const { staging, target, name: text } = publication
     const name = latin1Bytes(text)
-    this.#rename(rename, target, staging, text)
-    if (this.#is(staging, name, ino)) return
-    this.#directories.keep(staging)
-    throw new ReftarError('TARGET_CHANGED', `${quotePath(pathOf(target, name))} was replaced`)
-  }
-
-  /** What cannot be taken back does not keep the rest from it. */
-  #try(takeBack: () => void): void {
     try {
-      takeBack()
+      // In the staging directory, the name is free.
+      if (isExchanged) this.#exchange(publication)
+      else this.#rename(renameat, target, staging, text)
+      if (this.#is(staging, name, ino)) return
+      this.#directories.keep(staging)
+      throw new ReftarError('TARGET_CHANGED', `${quotePath(pathOf(target, name))} was replaced`)
     } catch (error) {
-      this.#request.onNote(`a name is not taken back: ${(error as Error).message}`)
+      if (isExchanged) this.#directories.keep(staging)
+      this.#request.onNote(`a name is not taken back: ${caught(error).message}`)
     }
   }
 

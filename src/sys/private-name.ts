@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 
 const PREFIX = '.reftar-'
 /** What is said of a name that {@link isLeftover}. */
-export const IS_LEFT_OVER = 'is left over from a run that was killed, and can be removed'
+export const IS_LEFT_OVER = 'is left over from a run that was killed: look at it before you remove it'
 const PRIVATE_NAME = /^\.reftar-(?:part-)?(\d+)-(\d+)-[\da-f]+$/
 
 /**
