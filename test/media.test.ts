@@ -132,6 +132,15 @@ t.test('verify --against goes on after any call that fails', tracing, async t =>
     t.equal(code, 1, `${call}: ${stderr}`)
     t.match(`${stdout}${stderr}`, /^(reftar: )?'[^']*': .*EIO$/m, call)
   }
+
+  for (const name of ['x1', 'x2', 'x3']) fs.writeFileSync(join(tree, 'd', name), name)
+  const more = await loggedCalls(join(directory, 'log'), ['statx'], argv)
+  const { when = 0 } = more.calls.find(({ line }) => line.includes('"x2"')) ?? {}
+  const { code, stdout, stderr } = await injected('statx', 'error=EIO', when, argv)
+  t.equal(code, 1, stderr)
+  const said = `${stdout}${stderr}`
+  for (const text of ["'d/x1': is not in", "'d/x2': cannot be read: EIO", "'d/x3': is not in"])
+    t.ok(said.includes(text), said)
 })
 
 t.test('an archive that cannot be read is not restored', needsRoot, async t => {

@@ -947,6 +947,10 @@ for (const name of EVERYWHERE) {
     setXattr(inside('d'), DEFAULT, DEFAULT_ACL)
     fs.chmodSync(inside('setuid'), 0o6755)
     fs.chmodSync(inside('d/read only/f'), 0)
+    // It cannot be read, so its mode comes last.
+    fs.writeFileSync(inside('hidden setuid'), 'setuid')
+    fs.chownSync(inside('hidden setuid'), NOBODY, NOBODY)
+    fs.chmodSync(inside('hidden setuid'), 0o6111)
     fs.chmodSync(inside('d/read only'), 0o555)
     const { bytes } = await archive(['.'], { directory: source })
     t.same(await extractAsNobody(bytes, target), [], 'nothing is amiss')

@@ -116,6 +116,20 @@ for (const name of ['btrfs', 'ext4'] satisfies FilesystemName[]) {
     t.match(messages[0], /^'.*': 4096 bytes at \d+ are missing/, 'with the range')
   })
 
+  t.test(`a file with two names is damaged, on ${name}`, async t => {
+    const made = await scene(t, name)
+    if (!made) return
+    const content = fs.readFileSync(join(made.source, 'd/f12'))
+    const at = Buffer.from(made.bytes).indexOf(content.subarray(8192, 8256))
+    const { files, messages } = await salvage({ ...made, bytes: damaged(made.bytes, at) })
+    t.notOk(files.has('d/f12') || files.has('link-of-12'))
+    for (const lost of ['d/f12', 'link-of-12'])
+      t.ok(
+        messages.some(text => text.startsWith(`'${lost}': is left out`)),
+        lost,
+      )
+  })
+
   t.test(`a segment is lost, on ${name}`, async t => {
     const made = await scene(t, name)
     if (!made) return

@@ -28,6 +28,7 @@ import {
 /** Where in a segment header its position begins, and where in the trailer the number of entries. */
 const POSITION = SEGMENT_MAGIC.byteLength
 const ENTRIES = 24
+const BLOCK_SIZES = [512, 1024, 2048, 4096, 8192, 16384, 32768, 65536]
 /** The shorter of what can follow what was lost. */
 const SHORTEST = TRAILER_SIZE
 
@@ -40,7 +41,8 @@ export class SalvageParser {
   readonly #limits: Partial<Limits>
   readonly #onLoss: OnLoss
   readonly #queue = new ByteQueue()
-  /** Once the block size is known. */
+  #isHeaderRead = false
+  /** Once the block size is known, or guessed. */
   #records: SalvagedRecords | undefined
   /** Bytes are being passed over, from this offset on. */
   #lostFrom: number | undefined
@@ -68,61 +70,55 @@ export class SalvageParser {
   }
 
   *#read(isLast: boolean): Generator<readonly ArchiveRecord[], void, undefined> {
-    const salvaged = this.#salvaged(isLast)
-    for (; salvaged; ) {
+    this.#isHeaderRead ||= this.#readHeader(isLast)
+    while (this.#isHeaderRead) {
       const offset = this.#queue.consumed
       const magic = this.#queue.peek(SEGMENT_MAGIC.byteLength)
       if (!magic || (this.#queue.length < SHORTEST && !isLast)) return
       if (this.#isEnd) return this.#passOver(this.#queue.length)
       const isSegment = equalBytes(magic, SEGMENT_MAGIC)
-      const records = isSegment
-        ? this.#readSegment(salvaged, offset, isLast)
-        : this.#readTrailer(salvaged, magic, offset)
+      const records = isSegment ? this.#readSegment(offset, isLast) : this.#readTrailer(magic, offset)
       if (records === 'wait') return
       if (records === 'none') this.#seek()
       else if (records.length > 0) yield records
     }
   }
 
-  /** Made once the block size is known, from a header that may be damaged. */
-  #salvaged(isLast: boolean): SalvagedRecords | undefined {
-    const blockSize = this.#records ? undefined : this.#readHeader(isLast)
-    if (blockSize !== undefined)
-      this.#records = new SalvagedRecords(blockSize, this.#checksums, this.#limits, this.#onLoss)
-    return this.#records
-  }
-
-  #readHeader(isLast: boolean): number | undefined {
-    if (this.#queue.length < MIN_BLOCK_SIZE && !isLast) return undefined
-    const bytes = this.#queue.peekAll()
+  /** Returns false until it is there. One that is damaged is passed over, and told like all that is. */
+  #readHeader(isLast: boolean): boolean {
+    if (this.#queue.length < MIN_BLOCK_SIZE && !isLast) return false
     try {
-      const { blockSize } = decodeHeader(bytes, this.#checksums)
+      const { blockSize } = decodeHeader(this.#queue.peekAll(), this.#checksums)
       this.#queue.take(blockSize)
-      return blockSize
+      this.#records = this.#recordsOf(blockSize, true)
+      return true
     } catch (error) {
       caught(error)
-      if (bytes.byteLength < MAX_BLOCK_SIZE + SEGMENT_MAGIC.byteLength && !isLast) return undefined
-      // It is passed over, and told like all that is.
-      return firstSegmentAt(bytes) ?? DEFAULT_BLOCK_SIZE
+      return isLast || this.#queue.length >= MAX_BLOCK_SIZE
     }
   }
 
-  #readSegment(
-    salvaged: SalvagedRecords,
-    offset: number,
-    isLast: boolean,
-  ): readonly ArchiveRecord[] | 'wait' | 'none' {
+  #recordsOf(blockSize: number, isProven: boolean): SalvagedRecords {
+    return new SalvagedRecords(blockSize, isProven, this.#checksums, this.#limits, this.#onLoss)
+  }
+
+  #readSegment(offset: number, isLast: boolean): readonly ArchiveRecord[] | 'wait' | 'none' {
     const fixed = this.#queue.peek(SEGMENT_HEADER_SIZE)
     if (!fixed) return isLast ? 'none' : 'wait'
-    let header: SegmentHeader
-    try {
-      header = decodeSegmentHeader(fixed, { ...statedPosition(fixed), offset }, salvaged.blockSize)
-    } catch (error) {
-      caught(error)
-      return 'none'
+    const headers = new Map<number, SegmentHeader>()
+    const known = this.#records?.isProven ? [this.#records.blockSize] : BLOCK_SIZES
+    for (const size of known) {
+      const fitting = headerOf(fixed, offset, size)
+      if (fitting) headers.set(size, fitting)
     }
+    const salvaged = this.#records ?? this.#recordsOf(...guessedSize(headers))
+    // Whole blocks fit into one size only.
+    const [proven] = headers.size === 1 ? headers.keys() : []
+    const blockSize = proven ?? salvaged.blockSize
+    const header = headers.get(blockSize)
+    if (!header) return 'none'
     const headLength = SEGMENT_HEADER_SIZE + tablesLength(header)
-    const length = headLength + payloadLength(offset, header, salvaged.blockSize)
+    const length = headLength + payloadLength(offset, header, blockSize)
     if (this.#queue.length < length && !isLast) return 'wait'
     const head = this.#queue.peek(headLength)?.slice()
     if (!head) return 'none'
@@ -133,6 +129,8 @@ export class SalvageParser {
       caught(error)
       return 'none'
     }
+    this.#records = salvaged
+    if (proven !== undefined) salvaged.prove(proven)
     if (!salvaged.canFollow(header)) return 'none'
     this.#found()
     this.#queue.take(headLength)
@@ -142,11 +140,7 @@ export class SalvageParser {
     return salvaged.segment(header, tables, payload, this.#queue.consumed)
   }
 
-  #readTrailer(
-    salvaged: SalvagedRecords,
-    magic: Uint8Array,
-    offset: number,
-  ): readonly ArchiveRecord[] | 'none' {
+  #readTrailer(magic: Uint8Array, offset: number): readonly ArchiveRecord[] | 'none' {
     const bytes = equalBytes(magic, TRAILER_MAGIC) && this.#queue.peek(TRAILER_SIZE)
     if (!bytes) return 'none'
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
@@ -156,7 +150,8 @@ export class SalvageParser {
     this.#found()
     this.#queue.take(TRAILER_SIZE)
     this.#isEnd = true
-    salvaged.entriesLost(Number(view.getBigUint64(ENTRIES, true)) + 1, offset)
+    this.#records ??= this.#recordsOf(DEFAULT_BLOCK_SIZE, false)
+    this.#records.entriesLost(Number(view.getBigUint64(ENTRIES, true)) + 1, offset)
     return []
   }
 
@@ -200,9 +195,20 @@ function statedPosition(header: Uint8Array): SegmentPosition {
   }
 }
 
-/** The first segment follows the header, which is one block. */
-function firstSegmentAt(bytes: Uint8Array): number | undefined {
-  for (let at = MIN_BLOCK_SIZE; at <= MAX_BLOCK_SIZE; at *= 2)
-    if (equalBytes(bytes.subarray(at, at + SEGMENT_MAGIC.byteLength), SEGMENT_MAGIC)) return at
-  return undefined
+/** Undefined where it cannot be one, in an archive of such blocks. */
+function headerOf(fixed: Uint8Array, offset: number, blockSize: number): SegmentHeader | undefined {
+  try {
+    return decodeSegmentHeader(fixed, { ...statedPosition(fixed), offset }, blockSize)
+  } catch (error) {
+    caught(error)
+    return undefined
+  }
+}
+
+/** Without a header: the first segment stands one block from the start. */
+function guessedSize(headers: ReadonlyMap<number, SegmentHeader>): [blockSize: number, isProven: boolean] {
+  for (const [size, { offset, sequence }] of headers)
+    if (sequence === 0 && offset === size) return [size, true]
+  const [first = DEFAULT_BLOCK_SIZE] = headers.keys()
+  return [headers.has(DEFAULT_BLOCK_SIZE) ? DEFAULT_BLOCK_SIZE : first, false]
 }

@@ -36,13 +36,15 @@ const EIO = 5
  */
 export class SalvagedRecords {
   /** Of the archive, in bytes. */
-  readonly blockSize: number
+  #blockSize: number
+  /** Else it is a guess, and where a reference points is not known. */
+  #isProven: boolean
   readonly #checksums: Checksums
   readonly #onLoss: OnLoss
   /** Of the records that come out. */
   readonly #structure: Structure
   /** From addresses of the archive to those of the records; undefined for data that was lost. */
-  readonly #space: DataSpace<number | undefined>
+  #space: DataSpace<number | undefined>
   readonly #stack: OpenDirectory[] = []
   #file: OpenFile | undefined
   /** Of entries that can be linked to. */
@@ -52,19 +54,39 @@ export class SalvagedRecords {
   #offset = 0
   #address = 0
 
-  constructor(blockSize: number, checksums: Checksums, limits: Partial<Limits>, onLoss: OnLoss) {
-    this.blockSize = blockSize
+  constructor(
+    blockSize: number,
+    isProven: boolean,
+    checksums: Checksums,
+    limits: Partial<Limits>,
+    onLoss: OnLoss,
+  ) {
+    this.#blockSize = blockSize
+    this.#isProven = isProven
     this.#checksums = checksums
     this.#onLoss = onLoss
     this.#structure = new Structure(1, false, limits)
-    this.#space = new DataSpace<number | undefined>(blockSize, (place, length, next) =>
-      place === undefined ? next === undefined : place + length === next,
-    )
+    this.#space = spaceOf(blockSize)
+  }
+
+  get blockSize(): number {
+    return this.#blockSize
+  }
+
+  get isProven(): boolean {
+    return this.#isProven
+  }
+
+  /** The block size is known from now on. Where it was guessed wrongly, nothing tells where the data before it lies. */
+  prove(blockSize: number): void {
+    if (blockSize !== this.#blockSize) this.#space = spaceOf(blockSize)
+    this.#blockSize = blockSize
+    this.#isProven = true
   }
 
   /** Whether a segment can come after what came so far. */
   canFollow({ firstOrdinal, firstBlock }: SegmentHeader): boolean {
-    return firstOrdinal >= this.#nextOrdinal && firstBlock * this.blockSize >= this.#space.size
+    return firstOrdinal >= this.#nextOrdinal && firstBlock * this.#blockSize >= this.#space.size
   }
 
   /**
@@ -84,7 +106,7 @@ export class SalvagedRecords {
     this.#offset = header.offset
     const rowsAt = header.offset + SEGMENT_HEADER_SIZE + header.openDirectories * 8 + header.namesLength
     const reader = new ByteReader(tables.rows, rowsAt)
-    const blocks = new SegmentBlocks(header, tables.crcs, payload, this.blockSize, this.#checksums)
+    const blocks = new SegmentBlocks(header, tables.crcs, payload, this.#blockSize, this.#checksums)
     try {
       this.#begin(header, tables, records)
       const names = new OwnerNamesReader(new ByteReader(tables.names, rowsAt - header.namesLength))
@@ -123,7 +145,7 @@ export class SalvagedRecords {
   /** Bridges what was lost before a segment. */
   #begin(header: SegmentHeader, { openDirectories }: SegmentTables, records: ArchiveRecord[]): void {
     const { firstOrdinal, firstBlock, continuedEntry, continuedSize, offset } = header
-    const lostData = firstBlock * this.blockSize - this.#space.size
+    const lostData = firstBlock * this.#blockSize - this.#space.size
     if (lostData > 0) this.#space.append(0, lostData, undefined)
     const isOpen = (ordinal: number, i: number) => this.#stack[i]?.ordinal === ordinal
     const goesOn = this.#stack.length === openDirectories.length && openDirectories.every(isOpen)
@@ -203,11 +225,11 @@ export class SalvagedRecords {
     if (row.kind === 'end') {
       this.#endFile(records, row.state)
     } else if (row.kind === 'dataRow') {
-      const inBlock = file.size % this.blockSize
+      const inBlock = file.size % this.#blockSize
       let at = inBlock
       for (const part of blocks.salvage(row, inBlock)) {
         const length = typeof part === 'number' ? part : part.bytes.byteLength
-        this.#space.append(at % this.blockSize, length, typeof part === 'number' ? undefined : this.#address)
+        this.#space.append(at % this.#blockSize, length, typeof part === 'number' ? undefined : this.#address)
         at += length
         if (typeof part === 'number') this.#lose(file, length, records)
         else this.#data(file, part, records)
@@ -228,6 +250,10 @@ export class SalvagedRecords {
   }
 
   #reference(file: OpenFile, row: Reference, records: ArchiveRecord[]): void {
+    if (!this.#isProven) {
+      this.#lose(file, row.length, records)
+      return
+    }
     for (const { place, skip, length } of this.#space.resolve(row.address, row.length)) {
       if (place === undefined) this.#lose(file, length, records)
       else this.#extent(file, { ...row, address: place + skip, length }, records)
@@ -253,4 +279,10 @@ export class SalvagedRecords {
     this.#structure.end()
     records.push({ kind: 'end', state: file.isLost ? 'lost' : (state ?? 'lost') })
   }
+}
+
+function spaceOf(blockSize: number): DataSpace<number | undefined> {
+  return new DataSpace<number | undefined>(blockSize, (place, length, next) =>
+    place === undefined ? next === undefined : place + length === next,
+  )
 }

@@ -23,8 +23,6 @@ type Later = (work: LateWork['work']) => void
 type SetMetadata = (metadata: Metadata) => LateMetadata | undefined
 
 const DEFAULT_DIRECTORY_MODE = 0o777
-/** What is set late lies in what this process owns, without setuid and setgid. */
-const LATE_MODE = 0o1777
 const OWNER_CAN_READ = 0o400
 const OWNER_CAN_SEARCH = 0o500
 const OPEN = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
@@ -114,8 +112,7 @@ export class EntryFinisher {
       else later(finish)
     }
     if (!isModeLate) return
-    const last = this.#metadata.modeOf(mode & LATE_MODE)
-    later(fd => this.#metadata.finishMode(fd, last, () => path.bytes))
+    later(fd => this.#metadata.finishMode(fd, metadata, () => path.bytes))
   }
 
   #do({ file, path, work }: LateWork): void {

@@ -148,8 +148,14 @@ export class MetadataWriter {
   }
 
   /** Only the mode, of what had to stay readable until now. */
-  finishMode(fd: number, mode: number, path: () => Uint8Array): void {
-    attempt(`mode ${mode.toString(8)}`, this.#onFailure(path), () => changeMode(fd, mode))
+  finishMode(fd: number, metadata: Metadata, path: () => Uint8Array): void {
+    const status = statFd(fd)
+    const owner = this.#ownerHere(metadata)
+    const owned = !owner || (status.uid === owner.uid && status.gid === owner.gid)
+    this.#mode(status, metadata, owned, this.#onFailure(path), mode => {
+      changeMode(fd, mode)
+      return statFd(fd)
+    })
   }
 
   /** What `mode` becomes under the policy. */
@@ -166,18 +172,23 @@ export class MetadataWriter {
 
   #owner(
     status: Status,
-    { owner }: Metadata,
+    metadata: Metadata,
     onFailure: OnFailure,
     change: (uid: number, gid: number) => void,
   ): boolean {
+    const owner = this.#ownerHere(metadata)
     if (!owner) return true
-    const { uid, gid } = ownerHere(owner, this.#policy.numericOwner)
+    const { uid, gid } = owner
     if (status.uid === uid && status.gid === gid) return true
     if (!this.#policy.sameOwner) {
       if (!this.#isRoot) this.note('owners are not restored: only root can')
       return false
     }
     return attempt(`owner ${uid}:${gid}`, onFailure, () => change(uid, gid))
+  }
+
+  #ownerHere({ owner }: Metadata): { readonly uid: number; readonly gid: number } | undefined {
+    return owner && ownerHere(owner, this.#policy.numericOwner)
   }
 
   #xattrs(

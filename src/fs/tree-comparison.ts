@@ -242,14 +242,16 @@ export class TreeComparison {
     const { directory, names, path } = this.#stack.pop() as OpenDirectory
     if (!directory) return
     if (names) this.#readable(path, () => this.#compareNames(directory, names, path))
-    if (directory !== this.#stack.at(-1)?.directory) this.#tree.leave(directory)
+    if (directory !== this.#stack.at(-1)?.directory) this.#readable(path, () => this.#tree.leave(directory))
   }
 
   #compareNames(directory: Directory, names: ReadonlySet<string>, path: EntryPath): void {
     const fd = this.#tree.fd(directory)
     for (const name of readDirectory(fd)) {
-      if (names.has(name) || isSocket(fd, name)) continue
-      this.#differs(new EntryPath(path, latin1Bytes(name)), 'is not in the archive')
+      if (names.has(name)) continue
+      const extra = new EntryPath(path, latin1Bytes(name))
+      if (this.#readable(extra, () => isSocket(fd, name)) === false)
+        this.#differs(extra, 'is not in the archive')
     }
   }
 

@@ -36,6 +36,8 @@ export class TreeWriter {
   readonly #paths = new EntryPaths()
   /** What hard links can name; undefined where that was left out. */
   readonly #linked = new Map<number, RestoredFile | undefined>()
+  /** Of these, what was left out for it is damaged. */
+  readonly #lost = new Set<number>()
   readonly #links: {
     readonly first: RestoredFile
     readonly directory: Directory
@@ -150,7 +152,10 @@ export class TreeWriter {
       return
     }
     this.#staging.setAside(file, entry.ordinal)
-    if (entry.linked) this.#linked.set(entry.ordinal, undefined)
+    if (entry.linked) {
+      this.#linked.set(entry.ordinal, undefined)
+      this.#lost.add(entry.ordinal)
+    }
     this.#request.onProblem('CHECKSUM_MISMATCH', this.#path.bytes, 'is left out: a part of it is lost')
   }
 
@@ -206,6 +211,10 @@ export class TreeWriter {
   #link(entry: Entry, directory: Directory): boolean {
     const linkTo = needed(entry, entry.metadata.linkTo)
     const first = this.#linked.get(linkTo)
+    if (this.#lost.has(linkTo)) {
+      const message = 'is left out: a part of the file that it is a name of is lost'
+      this.#request.onProblem('CHECKSUM_MISMATCH', this.#path.bytes, message)
+    }
     if (!first && this.#linked.has(linkTo)) return false
     if (!first)
       throw new ReftarError('BAD_STRUCTURE', `entry ${entry.ordinal} is a hard link to an unknown entry`)

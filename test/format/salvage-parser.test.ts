@@ -96,6 +96,28 @@ t.test('without a header, the block size is where the first segment stands', asy
   }
 })
 
+t.test('without a header and its first segment, nothing refers to what is not known', async t => {
+  const short = (name: string, seed: number) => file(name, data(noise(100, seed)))
+  const clone = (name: string, address: number) => [entry({ name }), reference(address, 100), end()]
+  for (const blockSize of [512, 4096, 65536]) {
+    const first = { rows: [...short('a', 1), ...short('b', 2)] }
+    const others = [
+      { rows: [...short('c', 3), ...short('d', 4), ...clone('e', 2 * blockSize)] },
+      { rows: file('f', data(noise(blockSize, 5))) },
+      { rows: clone('g', 3 * blockSize) },
+    ]
+    const whole = rawArchive({ blockSize, segments: [first, ...others] })
+    const lost = whole.slice().fill(0, 0, blockSize + 200)
+    const { records, losses } = salvage([lost])
+    t.same(salvage(byteByByte(lost)), { records, losses }, 'however it is cut')
+    const before = 'c data:100 whole d data:100 whole e missing:100 lost'
+    // What was guessed rightly is known all along, once a whole block proves it.
+    const g = blockSize === 4096 ? 'reference:100 whole' : 'missing:100 lost'
+    t.equal(brief(records), `${before} f data:${blockSize} whole g ${g}`, `${blockSize}`)
+    t.not(losses.length, 0)
+  }
+})
+
 t.test('what fails in the checksums is not taken for damage', async t => {
   const archive = rawArchive({ segments: [{ rows: file('a') }] })
   const failing = (call: number): Checksums => ({
