@@ -115,6 +115,13 @@ t.test('without a header and its first segment, nothing refers to what is not kn
     const g = blockSize === 4096 ? 'reference:100 whole' : 'missing:100 lost'
     t.equal(brief(records), `${before} f data:${blockSize} whole g ${g}`, `${blockSize}`)
     t.not(losses.length, 0)
+
+    const ahead = rawArchive({
+      blockSize,
+      segments: [first, { rows: file('f', data(noise(blockSize, 5))) }, ...others],
+    })
+    const known = salvage([ahead.fill(0, 0, blockSize + 200)]).records
+    t.match(brief(known), /^f data:\d+ whole c .* e reference:100 whole/, 'a whole block comes first')
   }
 })
 
