@@ -13,7 +13,8 @@ import { fileExtents, type ReadTally } from './file-extents.js'
 import { FileSource } from './file-source.js'
 import { PagedStore } from './paged-store.js'
 import { SeenFiles } from './seen-files.js'
-import { type FileSharing, type Sharing, settle } from './sharing.js'
+import { settle } from './settle.js'
+import type { FileSharing, Sharing } from './sharing.js'
 
 /** A file that is about to be read. */
 export interface ExaminedFile {

@@ -1,10 +1,10 @@
-import { setTimeout } from 'node:timers/promises'
 import { openat } from '../sys/directory.js'
 import { close, OPEN_FILE, readAt } from '../sys/file.js'
 import { isUnchanged, type Status, statFd } from '../sys/status.js'
 import type { Directory, DirectoryTree } from './directory-tree.js'
 import { PagedStore } from './paged-store.js'
 import { type SeenFile, SeenFiles } from './seen-files.js'
+import { isSettled } from './settle.js'
 import {
   type FileMap,
   fileMap,
@@ -41,10 +41,6 @@ interface SharingOptions {
 const COMPARE = 1024 * 1024
 const DEFAULT_MEMORY = 64 * 1024 * 1024
 const NO_FILE = -1
-/** The longest tick of the clock of file times, in milliseconds: CONFIG_HZ=100. */
-const TICK = 10
-/** That of a filesystem that counts whole seconds, as ext4 with inodes of 128 bytes does; in milliseconds. */
-const COARSE_TICK = 2000
 
 /**
  * Knows which storage was archived, so that a file which shares it can refer to it. A physical address is true only
@@ -273,31 +269,4 @@ class Coverage {
     }
     return low - 1
   }
-}
-
-/** Whether the last change of a file is so long ago that the next one will show in its change time. */
-function isSettled({ changed }: Status, now: number): boolean {
-  return changeTime(changed) + tickOf(changed) < now
-}
-
-/** Resolves when the change time of a file that was changed just now has become one that proves something. */
-export async function settle(status: Status): Promise<void> {
-  const { changed } = status
-  const tick = tickOf(changed)
-  for (let now = Date.now(); !isSettled(status, now); now = Date.now()) {
-    const age = now - changeTime(changed)
-    // A time that lies in the future comes from another clock: waiting for it would prove nothing.
-    if (age < -tick) return
-    await setTimeout(Math.ceil(tick - age) + 1)
-  }
-}
-
-/** How long two changes may show the same change time, in milliseconds. */
-function tickOf({ nanoseconds }: Status['changed']): number {
-  return nanoseconds === 0 ? COARSE_TICK : TICK
-}
-
-/** In milliseconds. */
-function changeTime({ seconds, nanoseconds }: Status['changed']): number {
-  return seconds * 1000 + nanoseconds / 1_000_000
 }

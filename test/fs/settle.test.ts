@@ -1,7 +1,7 @@
 import * as fs from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { settle } from '../../src/fs/sharing.js'
+import { settle } from '../../src/fs/settle.js'
 import { type Status, statFd } from '../../src/sys/status.js'
 
 /** Of a file that was changed at a time, in milliseconds. */
