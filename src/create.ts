@@ -1,9 +1,10 @@
 import { ReftarError } from './errors.js'
 import type { Path } from './event.js'
 import { blockSplitter } from './stream/block-splitter.js'
+import { composeOrigin } from './stream/compose.js'
 import { crcDedup, type DedupSummary } from './stream/crc-dedup.js'
 import { type EncodeSummary, extentEncoder } from './stream/extent-encoder.js'
-import { composeOrigin, type Origin } from './stream/stage.js'
+import type { Origin } from './stream/stage.js'
 import { type TreeOptions, type TreeSummary, treeSource } from './stream/tree-source.js'
 
 export interface CreateOptions extends TreeOptions {

@@ -2,8 +2,8 @@ import { DataSpace } from './format/data-space.js'
 import { EntryPath, EntryPaths } from './format/path.js'
 import { type ArchiveRecord, lengthOf } from './record.js'
 import { blockSplitter } from './stream/block-splitter.js'
+import { composeOrigin } from './stream/compose.js'
 import { crcDedup } from './stream/crc-dedup.js'
-import { composeOrigin } from './stream/stage.js'
 import { type TreeOptions, treeSource } from './stream/tree-source.js'
 
 /** Bytes of one file that equal bytes of an earlier one, or of the same, and do not share storage with them. */

@@ -1,8 +1,9 @@
 import type { Path } from './event.js'
 import type { Limits } from './format/limits.js'
+import { composeSink } from './stream/compose.js'
 import { type DecodeSummary, extentDecoder, lastingDecoder } from './stream/extent-decoder.js'
 import { recordSink, type WriteOptions, type WriteSummary } from './stream/reflink-writer.js'
-import { composeSink, type Sink } from './stream/stage.js'
+import type { Sink } from './stream/stage.js'
 
 export interface ExtractOptions extends WriteOptions {
   readonly limits?: Partial<Limits>

@@ -6,7 +6,7 @@ import { leftOut, shownPath, walkFiles } from './fs/file-walk.js'
 import { selectPaths } from './fs/selection.js'
 import { StorageSurvey } from './fs/storage-survey.js'
 import { type SharingReport, SharingTally } from './sharing-report.js'
-import { Turn } from './stream/stage.js'
+import { Turn } from './stream/turn.js'
 
 export interface SharingOptions extends Common {
   /** Where relative paths begin; the working directory by default. */

@@ -1,7 +1,8 @@
 import type { Common, Path } from './event.js'
 import type { Limits } from './format/limits.js'
+import { composeSink } from './stream/compose.js'
 import { type DecodeSummary, extentDecoder } from './stream/extent-decoder.js'
-import { composeSink, type Sink, sink } from './stream/stage.js'
+import { type Sink, sink } from './stream/stage.js'
 import { type ComparisonSummary, treeComparer } from './stream/tree-comparer.js'
 
 export interface VerifyOptions extends Common {

@@ -84,13 +84,14 @@ const BELOW: Record<string, readonly string[]> = {
   'errors.ts': [],
   'record.ts': [],
   'event.ts': ['errors.ts'],
+  'steps.ts': [],
   format: ['errors.ts', 'record.ts'],
   sys: ['errors.ts', 'record.ts'],
   crc: ['format'],
-  dedup: ['errors.ts', 'record.ts', 'format'],
-  fs: ['errors.ts', 'record.ts', 'event.ts', 'format', 'sys'],
+  dedup: ['errors.ts', 'record.ts', 'steps.ts', 'format'],
+  fs: ['errors.ts', 'record.ts', 'event.ts', 'steps.ts', 'format', 'sys'],
   source: ['errors.ts', 'record.ts', 'event.ts', 'format', 'sys'],
-  stream: ['errors.ts', 'record.ts', 'event.ts', 'format', 'crc', 'dedup', 'fs', 'source'],
+  stream: ['errors.ts', 'record.ts', 'event.ts', 'steps.ts', 'format', 'crc', 'dedup', 'fs', 'source'],
   'create.ts': ['errors.ts', 'event.ts', 'format', 'stream'],
   'extract.ts': ['event.ts', 'format', 'stream'],
   'list.ts': ['record.ts', 'event.ts', 'format', 'stream'],
@@ -166,7 +167,7 @@ t.test('each package has one door', async t => {
     ).map(edge => edge.split(' -> ')[0] ?? edge)
   t.same([...new Set(importers('koffi'))], ['sys/koffi.ts'], 'koffi')
   t.same([...new Set(importers('hash-wasm').map(partOf))], ['crc'], 'hash-wasm')
-  t.same(importers('streamx'), ['stream/stage.ts'], 'streamx')
+  t.same(importers('streamx'), ['stream/stage.ts', 'stream/watch.ts'], 'streamx')
   t.same([...new Set(importers('commander').map(partOf))], ['cli.ts'], 'commander')
   for (const name of BUNDLED) t.equal(new Set(importers(name)).size, 1, name)
   const others = edges(

@@ -1,5 +1,6 @@
 import { addressesFollow, DataSpace } from '../format/data-space.js'
 import { type Data, type Reference, sliceData } from '../record.js'
+import { type Items, type Steps, wait } from '../steps.js'
 import { HintTable } from './hint-table.js'
 import { LARGEST_READ, SentData, type Spool } from './sent-data.js'
 
@@ -81,7 +82,7 @@ export class DuplicateFinder {
    * be shared goes out as it is: others that share its storage will refer to it, and could not share what is made of
    * pieces of yet other files. It may be what others are duplicates of.
    */
-  take(data: Data, hints: BlockHints): Iterable<Data> | AsyncIterable<Data | Reference> {
+  take(data: Data, hints: BlockHints): Items<Data | Reference> {
     if (data.mayBeShared) {
       this.#next = undefined
       return this.#sendWhole(data, hints)
@@ -108,12 +109,12 @@ export class DuplicateFinder {
     this.#next = undefined
   }
 
-  async *#search(data: Data, hints: BlockHints): AsyncGenerator<Data | Reference, void, undefined> {
+  *#search(data: Data, hints: BlockHints): Steps<Data | Reference> {
     const { bytes } = data
     const size = Math.min(bytes.byteLength, this.#blockSize)
     /** Everything before is done with. */
     let start = 0
-    let match = await this.#goOn(bytes, size)
+    let match = yield* this.#goOn(bytes, size)
     for (let at = 0; at < bytes.byteLength; ) {
       if (match) {
         if (start < match.start) yield* this.#sendLater(data, hints, start, match.start)
@@ -124,7 +125,7 @@ export class DuplicateFinder {
       const hit = this.#hit(data, hints, at / size)
       if (!hit) break
       at = hit.block * size
-      match = await this.#match(bytes, size, start, at, hit.address)
+      match = yield* this.#match(bytes, size, start, at, hit.address)
       if (match) continue
       this.#hints.forget(hints.crcs[hit.block] as number, hints.hashes[hit.block] as number)
       at += size
@@ -152,44 +153,44 @@ export class DuplicateFinder {
   }
 
   /** The beginning of the data, where it goes on like the data that the last reference ended with. */
-  async #goOn(bytes: Uint8Array, size: number): Promise<Match | undefined> {
+  *#goOn(bytes: Uint8Array, size: number): Steps<never, Match | undefined> {
     if (this.#next === undefined) return undefined
     const address = this.#next
     const after = this.#sent.around(address)?.after ?? 0
-    const end = await this.#equalAfter(bytes, size, address, after, LARGEST_READ)
+    const end = yield* this.#equalAfter(bytes, size, address, after, LARGEST_READ)
     return end > 0 ? { start: 0, end, address } : undefined
   }
 
   /** The equal bytes around a block at `at`, back to `floor` and on to the end of the data. */
-  async #match(
+  *#match(
     bytes: Uint8Array,
     size: number,
     floor: number,
     at: number,
     address: number,
-  ): Promise<Match | undefined> {
+  ): Steps<never, Match | undefined> {
     const around = this.#sent.around(address)
     if (!around) return undefined
-    const after = await this.#equalAfter(bytes.subarray(at), size, address, around.after, FIRST_COMPARE)
+    const after = yield* this.#equalAfter(bytes.subarray(at), size, address, around.after, FIRST_COMPARE)
     if (after === 0) return undefined
-    const before = await this.#equalBefore(bytes.subarray(floor, at), size, address, around.before)
+    const before = yield* this.#equalBefore(bytes.subarray(floor, at), size, address, around.before)
     return { start: at - before, end: at + after, address: address - before }
   }
 
   /** How many bytes, in whole blocks of `size`, equal what went out from `address` on. */
-  async #equalAfter(
+  *#equalAfter(
     bytes: Uint8Array,
     size: number,
     address: number,
     after: number,
     first: number,
-  ): Promise<number> {
+  ): Steps<never, number> {
     // Part of a block equals the end of earlier data, or nothing: only the ends of files can be cloned together.
     if (size < this.#blockSize && after !== size) return 0
     const limit = wholeBlocks(Math.min(bytes.byteLength, after), size)
     for (let done = 0, step = first; done < limit; step *= 2) {
       const count = Math.min(limit - done, Math.max(size, Math.min(step, LARGEST_READ)))
-      const sent = await this.#read(address + done, count)
+      const sent = yield* this.#read(address + done, count)
       if (!sent) return done
       const here = bytes.subarray(done, done + count)
       if (Buffer.compare(here, sent) !== 0) {
@@ -204,12 +205,12 @@ export class DuplicateFinder {
   }
 
   /** How many of the last bytes, in whole blocks of `size`, equal what went out just before `address`. */
-  async #equalBefore(bytes: Uint8Array, size: number, address: number, before: number): Promise<number> {
+  *#equalBefore(bytes: Uint8Array, size: number, address: number, before: number): Steps<never, number> {
     const limit = wholeBlocks(Math.min(bytes.byteLength, before), size)
     const { byteLength } = bytes
     for (let done = 0, step = size; done < limit; step *= 2) {
       const count = Math.min(limit - done, Math.max(size, Math.min(step, LARGEST_READ)))
-      const sent = await this.#read(address - done - count, count)
+      const sent = yield* this.#read(address - done - count, count)
       if (!sent) return done
       const here = bytes.subarray(byteLength - done - count, byteLength - done)
       if (Buffer.compare(here, sent) !== 0) {
@@ -222,8 +223,9 @@ export class DuplicateFinder {
     return limit
   }
 
-  async #read(address: number, length: number): Promise<Uint8Array | undefined> {
-    const bytes = await this.#sent.read(address, length)
+  *#read(address: number, length: number): Steps<never, Uint8Array | undefined> {
+    const reading = this.#sent.read(address, length)
+    const bytes = reading instanceof Promise ? yield* wait(reading) : reading
     this.#totals.comparedBytes += bytes?.byteLength ?? 0
     return bytes
   }
@@ -236,7 +238,7 @@ export class DuplicateFinder {
     return { kind: 'reference', address, length, origin: 'dedup' }
   }
 
-  #sendWhole(data: Data, hints: BlockHints): Iterable<Data> | AsyncIterable<Data> {
+  #sendWhole(data: Data, hints: BlockHints): Items<Data> {
     const end = data.bytes.byteLength
     return this.#hasSpool ? this.#sendLater(data, hints, 0, end) : [this.#send(data, hints, 0, end)]
   }
@@ -249,15 +251,11 @@ export class DuplicateFinder {
     return part
   }
 
-  async *#sendLater(
-    data: Data,
-    hints: BlockHints,
-    start: number,
-    end: number,
-  ): AsyncGenerator<Data, void, undefined> {
+  *#sendLater(data: Data, hints: BlockHints, start: number, end: number): Steps<Data> {
     const part = this.#part(data, start, end)
     this.#remember(data, hints, start, end)
-    await this.#sent.append(part)
+    const writing = this.#sent.append(part)
+    if (writing) yield writing
     yield part
   }
 

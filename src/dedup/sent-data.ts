@@ -69,30 +69,30 @@ export class SentData {
   }
 
   /** Bytes of one run, to be used before the next call; undefined when they cannot be had. At most {@link LARGEST_READ}. */
-  async read(address: number, length: number): Promise<Uint8Array | undefined> {
-    const recent = this.#read(address, length)
-    if (recent) return recent
-    const into = this.#scratch.subarray(0, length)
-    if (this.#spool) {
-      await this.#spool.read(address, into)
-      return into
-    }
+  read(address: number, length: number): Uint8Array | undefined | Promise<Uint8Array | undefined> {
+    return this.#recentBytes(address, length) ?? this.#readAgain(address, this.#scratch.subarray(0, length))
+  }
+
+  #readAgain(address: number, into: Uint8Array): Uint8Array | undefined | Promise<Uint8Array | undefined> {
+    if (this.#spool) return after(this.#spool.read(address, into), into)
     const piece = this.#space.at(address)
     if (!piece?.place) return undefined
     const { source, offset } = piece.place
     if (this.#changed.has(source)) return undefined
-    try {
-      const reading = source.read(offset + piece.skip, into)
-      if (reading) await reading
-      return into
-    } catch (error) {
+    const failed = (error: unknown) => {
       if (!(error instanceof ReftarError && (error.code === 'SOURCE_CHANGED' || error.errno))) throw error
       this.#changed.add(source)
       return undefined
     }
+    try {
+      const reading = source.read(offset + piece.skip, into)
+      return reading ? reading.then(() => into, failed) : into
+    } catch (error) {
+      return failed(error)
+    }
   }
 
-  #read(address: number, length: number): Uint8Array | undefined {
+  #recentBytes(address: number, length: number): Uint8Array | undefined {
     let low = this.#oldest
     let high = this.#recent.length
     while (low < high) {
@@ -112,4 +112,8 @@ export class SentData {
     }
     return parts.length === 1 ? parts[0] : Buffer.concat(parts)
   }
+}
+
+function after<T>(work: void | Promise<void>, result: T): T | Promise<T> {
+  return work ? work.then(() => result) : result
 }

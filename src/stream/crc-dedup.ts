@@ -4,6 +4,7 @@ import type { Spool } from '../dedup/sent-data.js'
 import { ReftarError } from '../errors.js'
 import { DEFAULT_BLOCK_SIZE } from '../format/constants.js'
 import type { ArchiveRecord, Data } from '../record.js'
+import type { Items } from '../steps.js'
 import { checkBlockSize } from './block-splitter.js'
 import { type Stage, stage } from './stage.js'
 
@@ -47,7 +48,7 @@ export function crcDedup(options: CrcDedupOptions = {}): Stage<ArchiveRecord, De
   const finder = content ? new DuplicateFinder({ blockSize, memory, spool }, summary) : undefined
   let kernel: BlockKernel
 
-  function take(data: Data): Iterable<ArchiveRecord> | AsyncIterable<ArchiveRecord> {
+  function take(data: Data): Items<ArchiveRecord> {
     checkBlocks(data, blockSize)
     const sums = kernel.sum(data.bytes, blockSize)
     summary.blocks += sums.crcs.length

@@ -8,7 +8,8 @@ import type { Limits } from '../format/limits.js'
 import { SalvageParser } from '../format/salvage-parser.js'
 import type { Totals } from '../format/trailer.js'
 import { type ArchiveRecord, lengthOf } from '../record.js'
-import { type Items, type Stage, type StageHooks, stage } from './stage.js'
+import { type Items, type Steps, wait } from '../steps.js'
+import { type Stage, type StageHooks, stage } from './stage.js'
 
 export interface ExtentDecoderOptions extends Common {
   readonly limits?: Partial<Limits>
@@ -57,9 +58,7 @@ export function lastingDecoder(
   const { summary, hooks } = decoding(options, records => records)
   const { transform, flush } = hooks
   let hasFailed = false
-  async function* lasting(
-    work: (() => Items<ArchiveRecord>) | undefined,
-  ): AsyncGenerator<ArchiveRecord, void> {
+  function* lasting(work: (() => Items<ArchiveRecord>) | undefined): Steps<ArchiveRecord> {
     if (hasFailed || !work) return
     try {
       yield* work()
@@ -99,7 +98,7 @@ export function decoding<Out>(
   let decoded: Decoded | undefined
 
   /** Takes in bytes. The digest of a segment is made while the next one arrives. */
-  async function* next(chunk: Uint8Array): AsyncGenerator<Out, void, undefined> {
+  function* next(chunk: Uint8Array): Steps<Out> {
     try {
       for (const segment of parser.push(chunk)) {
         const digest = segment.payloadDigest && thread.digest([segment.payload])
@@ -115,11 +114,11 @@ export function decoding<Out>(
     }
   }
 
-  async function* release(): AsyncGenerator<Out, void, undefined> {
+  function* release(): Steps<Out> {
     if (!decoded) return
     const { segment, digest, totals } = decoded
     decoded = undefined
-    const found = await digest
+    const found = digest && (yield* wait(digest))
     if (found && segment.payloadDigest && !equalBytes(segment.payloadDigest, found)) {
       const message = 'the payload of the segment has another SHA-256 than its header says'
       throw new ReftarError('CHECKSUM_MISMATCH', message, { offset: segment.offset })
@@ -139,7 +138,7 @@ export function decoding<Out>(
         summary.archiveBytes += chunk.byteLength
         return next(chunk)
       },
-      async *flush() {
+      *flush() {
         yield* release()
         parser.end()
       },

@@ -4,6 +4,7 @@ import { ArchiveEncoder, type ClosedSegment } from '../format/archive-encoder.js
 import { DEFAULT_BLOCK_SIZE } from '../format/constants.js'
 import type { Totals } from '../format/trailer.js'
 import type { ArchiveRecord } from '../record.js'
+import { type Steps, wait } from '../steps.js'
 import { checkBlockSize } from './block-splitter.js'
 import { type Stage, stage } from './stage.js'
 
@@ -53,7 +54,7 @@ export function extentEncoder(options: ExtentEncoderOptions = {}): Stage<Uint8Ar
   let begun = false
   let closed: Closed | undefined
 
-  function* out(...parts: Uint8Array[]): Generator<Uint8Array, void, undefined> {
+  function* out(...parts: Uint8Array[]): Iterable<Uint8Array> {
     for (const part of parts) {
       if (part.byteLength === 0) continue
       summary.archiveBytes += part.byteLength
@@ -63,7 +64,7 @@ export function extentEncoder(options: ExtentEncoderOptions = {}): Stage<Uint8Ar
   }
 
   /** What can be written now. The digest of a segment is made while the next one fills. */
-  async function* next(segments: readonly ClosedSegment[]): AsyncGenerator<Uint8Array, void, undefined> {
+  function* next(segments: readonly ClosedSegment[]): Steps<Uint8Array> {
     if (!begun) yield* out(encoder.header())
     begun = true
     for (const segment of segments) {
@@ -75,11 +76,11 @@ export function extentEncoder(options: ExtentEncoderOptions = {}): Stage<Uint8Ar
     }
   }
 
-  async function* release(): AsyncGenerator<Uint8Array, void, undefined> {
+  function* release(): Steps<Uint8Array> {
     if (!closed) return
     const { segment, digest } = closed
     closed = undefined
-    yield* out(encoder.seal(segment, await digest), ...segment.payload)
+    yield* out(encoder.seal(segment, digest && (yield* wait(digest))), ...segment.payload)
   }
 
   return stage<ArchiveRecord, Uint8Array, EncodeSummary>(
@@ -92,7 +93,7 @@ export function extentEncoder(options: ExtentEncoderOptions = {}): Stage<Uint8Ar
         const segments = [...encoder.add(record)]
         return begun && segments.length === 0 ? [] : next(segments)
       },
-      async *flush() {
+      *flush() {
         yield* next([...encoder.finish()])
         yield* release()
         yield* out(encoder.trailer())

@@ -1,6 +1,7 @@
-import { setImmediate } from 'node:timers/promises'
-import { Duplex, getStreamError, isStreamx, pipeline, Readable, Writable } from 'streamx'
-import { ReftarError } from '../errors.js'
+import { Duplex, Readable, Writable } from 'streamx'
+import { drive, type Items, type Put } from '../steps.js'
+import { Turn } from './turn.js'
+import { watchDestination, watchSource } from './watch.js'
 
 /** A live view of what a stage has done; final once the stream has finished. */
 export interface Live<S> {
@@ -14,7 +15,12 @@ export type Stage<T, S> = NodeJS.ReadWriteStream & AsyncIterable<T> & Live<S>
 export type Origin<T, S> = NodeJS.ReadableStream & AsyncIterable<T> & Live<S>
 export type Sink<S> = NodeJS.WritableStream & Live<S>
 
-export type Items<T> = Iterable<T> | AsyncIterable<T>
+export interface ProducerHooks<Out> {
+  /** Puts all items, no faster than `put` lets it; ends with the error that `put` throws. */
+  readonly produce: (put: Put<Out>) => Promise<void>
+  /** Called when the stream is destroyed: may end what is waited for. */
+  readonly interrupt: () => void
+}
 
 export interface StageHooks<In, Out> {
   readonly open?: () => Promise<void>
@@ -39,39 +45,61 @@ export interface SinkHooks<In> {
 const HIGH_WATER_MARK = 1024 * 1024
 /** What an object without a body is taken to weigh, in bytes. */
 const RECORD_WEIGHT = 128
-/** A synchronous stretch longer than this, in milliseconds, makes way for timers and signals. */
-const LONGEST_STRETCH = 8
 
 const flow = { highWaterMark: HIGH_WATER_MARK, byteLength: weigh }
 
+/** The hooks behind each stream that was made here. */
+const hooksBehind = new WeakMap<object, object>()
+
+/** What makes a stream an origin, a stage or a sink, for who runs it without the stream. */
+export function hooksOf<Hooks>(stream: object): Hooks {
+  return hooksBehind.get(stream) as Hooks
+}
+
 /**
- * A stream that makes its items itself, by a generator that is asked for one after the other.
+ * A stream that makes its items itself.
  *
- * @param interrupt - called when the stream is destroyed: may end what the generator waits for
+ * @param interrupt - called when the stream is destroyed: may end what the items wait for
  */
 export function origin<T, S extends object>(
   summary: S,
-  items: () => AsyncGenerator<T, void, undefined>,
+  items: () => Items<T> | AsyncIterable<T>,
   signal?: AbortSignal,
   interrupt: () => void = () => undefined,
 ): Origin<T, S> {
-  const iterator = items()
-  const turn = new Turn()
-  const stream = new Readable({
+  return producer(summary, { produce: async put => drive(items(), put), interrupt }, signal)
+}
+
+/** A stream of what `produce` puts. */
+export function producer<T, S extends object>(
+  summary: S,
+  hooks: ProducerHooks<T>,
+  signal?: AbortSignal,
+): Origin<T, S> {
+  let work: Promise<void> | undefined
+  const produce = async () => {
+    try {
+      await hooks.produce(outlet.put)
+      stream.push(null)
+    } catch (error) {
+      stream.destroy(error as Error)
+    }
+  }
+  const stream: Readable = new Readable({
     ...flow,
     read(callback: Callback) {
-      settle(async () => {
-        await turn.yield()
-        if (stream.destroying) return
-        const { value, done } = await iterator.next()
-        stream.push(done ? null : value)
-      }, callback)
+      outlet.open()
+      work ??= produce()
+      callback(null)
     },
-    predestroy: interrupt,
-    destroy(callback: Callback) {
-      settle(async () => void (await iterator.return()), callback)
+    predestroy() {
+      hooks.interrupt()
+      outlet.open()
     },
+    destroy: (callback: Callback) => settle(() => work, callback),
   } as object)
+  const outlet = new Outlet<T>(stream)
+  hooksBehind.set(stream, hooks)
   return finish(watchDestination(stream), summary, signal)
 }
 
@@ -81,38 +109,25 @@ export function stage<In, Out, S extends object>(
   hooks: StageHooks<In, Out>,
   signal?: AbortSignal,
 ): Stage<Out, S> {
-  const turn = new Turn()
-  const reader = new Gate()
-  const pump = async (iterator: Iterator<Out> | AsyncIterator<Out>) => {
-    try {
-      for (;;) {
-        if (turn.isDue) await turn.yield()
-        const step = iterator.next()
-        const { value, done } = step instanceof Promise ? await step : step
-        if (done) return
-        if (!stream.push(value) && !stream.destroying) await reader.opened()
-        if (stream.destroying) return
-      }
-    } finally {
-      await iterator.return?.()
-    }
-  }
   const stream: Duplex = new Duplex({
     ...flow,
     open: (callback: Callback) => settle(hooks.open, callback),
-    write: (input: In, callback: Callback) => settle(() => pump(iterate(hooks.transform(input))), callback),
+    write: (input: In, callback: Callback) =>
+      settle(() => drive(hooks.transform(input), outlet.put), callback),
     final: (callback: Callback) =>
       settle(async () => {
-        if (hooks.flush) await pump(iterate(hooks.flush()))
+        if (hooks.flush) await drive(hooks.flush(), outlet.put)
         stream.push(null)
       }, callback),
     read(callback: Callback) {
-      reader.open()
+      outlet.open()
       callback(null)
     },
-    predestroy: () => reader.open(),
+    predestroy: () => outlet.open(),
     destroy: (callback: Callback) => settle(hooks.close, callback),
   } as object)
+  const outlet = new Outlet<Out>(stream)
+  hooksBehind.set(stream, hooks)
   return finish(watchDestination(watchSource(stream)), summary, signal)
 }
 
@@ -138,81 +153,11 @@ export function sink<In, S extends object>(
     predestroy: interrupt,
     destroy: (callback: Callback) => settle(hooks.close, callback),
   } as object)
+  hooksBehind.set(stream, hooks)
   return finish(watchSource(stream), summary, signal)
 }
 
-/** Several stages that end in a sink, as one sink: finished when the last of them is, and destroyed with any of them. */
-export function composeSink<S extends object>(
-  stages: readonly [NodeJS.ReadWriteStream, ...NodeJS.ReadWriteStream[], NodeJS.WritableStream],
-  summary: S,
-  signal?: AbortSignal,
-): Sink<S> {
-  const first = stages[0] as unknown as Writable
-  const room = new Gate()
-  first.on('drain', () => room.open())
-  const closed = allClosed(stages)
-  let finished: Promise<void> | undefined
-  const composed = sink<unknown, S>(
-    summary,
-    {
-      async open() {
-        finished = connect(stages)
-        finished.catch(error => composed.destroy(error))
-      },
-      write: input => (first.write(input) ? undefined : room.opened()),
-      final() {
-        first.end(undefined)
-        return finished ?? Promise.resolve()
-      },
-      close: () => closed,
-    },
-    signal,
-    () => {
-      destroy(stages)
-      room.open()
-    },
-  )
-  return composed
-}
-
-/** Several stages that begin with an origin, as one origin; it closes after the last of them. */
-export function composeOrigin<T, S extends object>(
-  stages: readonly [NodeJS.ReadableStream, ...NodeJS.ReadWriteStream[]],
-  summary: S,
-  signal?: AbortSignal,
-): Origin<T, S> {
-  const last = stages[stages.length - 1] as unknown as AsyncIterable<T>
-  const closed = allClosed(stages)
-  async function* items() {
-    connect(stages).catch(() => undefined)
-    try {
-      yield* last
-    } finally {
-      await closed
-    }
-  }
-  return origin(summary, items, signal, () => destroy(stages))
-}
-
-async function allClosed(stages: readonly NodeJS.EventEmitter[]): Promise<void> {
-  await Promise.all(stages.map(stage => new Promise(resolve => stage.once('close', resolve))))
-}
-
-function destroy(stages: readonly unknown[]): void {
-  for (const stage of stages) (stage as Live<unknown>).destroy()
-}
-
-function connect(stages: readonly unknown[]): Promise<void> {
-  return new Promise((resolve, reject) => {
-    untypedPipeline(stages, error => (error ? reject(error) : resolve()))
-  })
-}
-
-// streamx types its pipeline for its own classes only, though it takes any stream.
-const untypedPipeline = pipeline as unknown as (streams: readonly unknown[], done: StreamCallback) => void
-
 type Callback = (error: Error | null) => void
-type StreamCallback = (error?: Error | null) => void
 
 /** Calls back once `work` is done or has failed; a throw inside a streamx hook would hang the stream. */
 function settle(work: (() => void | Promise<void>) | undefined, callback: Callback): void {
@@ -227,55 +172,10 @@ function settle(work: (() => void | Promise<void>) | undefined, callback: Callba
   else callback(null)
 }
 
-function iterate<T>(items: Items<T>): Iterator<T> | AsyncIterator<T> {
-  return Symbol.asyncIterator in items ? items[Symbol.asyncIterator]() : items[Symbol.iterator]()
-}
-
 function weigh(item: unknown): number {
   if (item instanceof Uint8Array) return item.byteLength
   const bytes = (item as { bytes?: unknown }).bytes
   return bytes instanceof Uint8Array ? RECORD_WEIGHT + bytes.byteLength : RECORD_WEIGHT
-}
-
-/** Under plain `.pipe()` nobody tells the destination that its source died: without this it would wait for ever. */
-function watchSource<T extends Writable | Duplex>(stream: T): T {
-  stream.on('pipe', (readable: unknown) => {
-    const source = readable as NodeJS.ReadableStream
-    const onClose = () => {
-      const error = new ReftarError('PREMATURE_CLOSE', 'the source closed before it ended')
-      stream.destroy(errorOf(source) ?? error)
-    }
-    source.once('close', onClose)
-    source.once('end', () => source.off('close', onClose))
-    stream.on('unpipe', gone => {
-      if (gone === source) source.off('close', onClose)
-    })
-  })
-  return stream
-}
-
-/**
- * Under plain `.pipe()` streamx destroys a source with its destination, and gives it the error of that. It is the
- * destination that tells it: told once more by the source, where nobody listens, it would be the end of the process.
- */
-function watchDestination<T extends Readable | Duplex>(stream: T): T {
-  stream.on('piping', (writable: unknown) => {
-    const destination = writable as NodeJS.WritableStream
-    const mute = () => void stream.on('error', () => undefined)
-    destination.once('close', mute)
-    if (isStreamx(writable as Writable)) return
-    // Of a stream of node, the listener of streamx and this one would hide an error that nobody else hears.
-    destination.prependListener('error', () => {
-      destination.off('close', mute)
-      if (destination.listenerCount('error') > 2) mute()
-    })
-  })
-  return stream
-}
-
-function errorOf(source: NodeJS.ReadableStream): Error | null {
-  const { errored } = source as { errored?: Error | null }
-  return errored ?? getStreamError(source as unknown as Readable)
 }
 
 function finish<S extends object, T>(
@@ -293,33 +193,41 @@ function finish<S extends object, T>(
     Live<S>
 }
 
-/** Where one waits until another goes on. */
-class Gate {
+/** What a stream puts out, no faster than it is taken. */
+class Outlet<T> {
+  readonly #stream: Readable | Duplex
+  readonly #turn = new Turn()
   #resolve: (() => void) | undefined
 
-  opened(): Promise<void> {
-    return new Promise(resolve => {
-      this.#resolve = resolve
-    })
+  constructor(stream: Readable | Duplex) {
+    this.#stream = stream
   }
 
+  /** @throws when the stream is being destroyed, to end what puts */
+  readonly put: Put<T> = item => {
+    if (this.#stream.destroying) throw destroyed()
+    const isFull = !this.#stream.push(item)
+    return isFull || this.#turn.isDue ? this.#room(isFull) : undefined
+  }
+
+  /** There is room now, or no need of it any more. */
   open(): void {
     this.#resolve?.()
     this.#resolve = undefined
   }
+
+  async #room(isFull: boolean): Promise<void> {
+    if (isFull && !this.#stream.destroying) {
+      await new Promise<void>(resolve => {
+        this.#resolve = resolve
+      })
+    }
+    await this.#turn.yield()
+    if (this.#stream.destroying) throw destroyed()
+  }
 }
 
-/** Keeps a synchronous stretch from starving the event loop. */
-export class Turn {
-  #start = performance.now()
-
-  get isDue(): boolean {
-    return performance.now() - this.#start > LONGEST_STRETCH
-  }
-
-  async yield(): Promise<void> {
-    if (!this.isDue) return
-    await setImmediate()
-    this.#start = performance.now()
-  }
+/** Ends what makes items for a stream that takes no more; nobody hears of it. */
+export function destroyed(): Error {
+  return new Error('the stream was destroyed')
 }
