@@ -1,9 +1,11 @@
-/** Two processes joined by an operating system pipe, each timed and watched. What the benchmark scripts share. */
+/** Processes, alone or two joined by an operating system pipe, each timed and watched. What the benchmarks share. */
 import { execFileSync, type StdioOptions, spawn } from 'node:child_process'
 import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
 import { constants, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+
+export type Command = readonly string[]
 
 export type Outcome = {
   seconds: number
@@ -26,13 +28,17 @@ export function reftarCommand(cli = fileURLToPath(new URL('../dist/cli.js', impo
   return [process.execPath, cli]
 }
 
+/** Runs one command with nothing to read, and captures its standard output. */
+export function runCommand(command: Command): Promise<Outcome> {
+  return inTemporary(directory => run(command, ['ignore', 'pipe', 'inherit'], join(directory, 'report')))
+}
+
 /**
  * Runs `left | right` and captures the standard output of `right`. Node's own `pipe` would be a socket pair, which
  * costs differently, so both ends are opened from a FIFO: to the kernel that is a pipe like the shell's.
  */
-export async function runPipeline(left: string[], right: string[]): Promise<PipelineOutcome> {
-  const directory = mkdtempSync(join(tmpdir(), 'reftar-bench-'))
-  try {
+export function runPipeline(left: Command, right: Command): Promise<PipelineOutcome> {
+  return inTemporary(async directory => {
     const fifo = join(directory, 'fifo')
     execFileSync('mkfifo', [fifo])
     const both = openSync(fifo, 'r+') // or opening either end would wait for the other
@@ -49,12 +55,19 @@ export async function runPipeline(left: string[], right: string[]): Promise<Pipe
     closeSync(writeEnd)
     const [leftOutcome, rightOutcome] = await running
     return { seconds: secondsSince(start), left: leftOutcome, right: rightOutcome }
+  })
+}
+
+async function inTemporary<T>(work: (directory: string) => Promise<T>): Promise<T> {
+  const directory = mkdtempSync(join(tmpdir(), 'reftar-bench-'))
+  try {
+    return await work(directory)
   } finally {
     rmSync(directory, { recursive: true })
   }
 }
 
-function run(command: string[], stdio: StdioOptions, report: string): Promise<Outcome> {
+function run(command: Command, stdio: StdioOptions, report: string): Promise<Outcome> {
   const timed = existsSync(TIME)
   const [program = '', ...args] = timed
     ? [TIME, '--quiet', '--format=%M', `--output=${report}`, ...command]

@@ -12,3 +12,11 @@ export function printTable(rows: string[][]): void {
     console.log(cells.join('  '))
   }
 }
+
+/** The same for Markdown; the first row is the header. */
+export function markdownTable([header = [], ...rows]: string[][]): string {
+  const line = (cells: readonly string[]) =>
+    `| ${cells.map(cell => cell.replaceAll('|', '\\|')).join(' | ')} |`
+  const rule = header.map((_, column) => (column === 0 ? '---' : '---:'))
+  return [header, rule, ...rows].map(line).join('\n')
+}

@@ -1,13 +1,11 @@
 /** Where the demo works: where it is called, if files can share storage there, else in a filesystem of its own. */
-import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout } from 'node:timers/promises'
-import { promisify } from 'node:util'
 import { expandFilesystem, type FilesystemImage } from '../../fixtures/filesystems/expand.js'
 import { cloneRange } from '../../test/support/fiemap.js'
+import { type MountedImage, mount, unmount } from '../mount.js'
 
 export interface Place {
   readonly directory: string
@@ -23,15 +21,11 @@ interface Mount {
   readonly filesystem: string
 }
 
-/** Filesystems to try; without `nouuid`, XFS refuses a second image of the same make. */
-const IMAGES: readonly { image: FilesystemImage; type: string; options: string }[] = [
-  { image: 'xfs-4k', type: 'xfs', options: 'loop,nouuid' },
-  { image: 'btrfs', type: 'btrfs', options: 'loop' },
+/** Filesystems to try. */
+const IMAGES: readonly { name: FilesystemImage; type: MountedImage['type'] }[] = [
+  { name: 'xfs-4k', type: 'xfs' },
+  { name: 'btrfs', type: 'btrfs' },
 ]
-const UNMOUNT_TRIES = 50
-const PAUSE = 200
-
-const run = promisify(execFile)
 
 export async function openPlace(): Promise<Place> {
   const { directory, where } = await workDirectory()
@@ -91,33 +85,19 @@ async function canReflink(directory: string): Promise<boolean> {
 }
 
 async function mountImage(directory: string): Promise<Mount | undefined> {
-  for (const { image, type, options } of IMAGES) {
-    const file = join(directory, `${image}.img`)
-    const mountPoint = join(directory, image)
+  for (const { name, type } of IMAGES) {
+    const image = join(directory, `${name}.img`)
+    const mountPoint = join(directory, name)
     try {
-      expandFilesystem(image, file)
-      await mkdir(mountPoint)
-      await run('mount', ['-t', type, '-o', options, file, mountPoint])
+      expandFilesystem(name, image)
+      await mount({ image, type, mountPoint })
       // What is mounted keeps its image, which so goes when it is unmounted, whatever happens to this process.
-      await rm(file)
+      await rm(image)
       return { directory: mountPoint, filesystem: type === 'xfs' ? 'XFS' : type }
     } catch {
-      if (existsSync(mountPoint)) await run('umount', [mountPoint]).catch(() => undefined)
-      await rm(file, { force: true })
+      if (existsSync(mountPoint)) await unmount(mountPoint)
+      await rm(image, { force: true })
     }
   }
   return undefined
-}
-
-/** Tries again for a while, for something may still look into it. */
-async function unmount(mountPoint: string): Promise<void> {
-  for (let tries = 1; ; tries++) {
-    try {
-      await run('umount', [mountPoint])
-      return
-    } catch (error) {
-      if (tries === UNMOUNT_TRIES) throw error
-      await setTimeout(PAUSE)
-    }
-  }
 }
