@@ -134,6 +134,11 @@ export class ByteWriter {
     return this
   }
 
+  /** Writes over what was written at `at`. */
+  setU32(at: number, value: number): void {
+    this.#view.setUint32(at, value, true)
+  }
+
   append(bytes: Uint8Array): this {
     const at = this.#grow(bytes.byteLength)
     this.#bytes.set(bytes, at)

@@ -1,6 +1,6 @@
 import { ReftarError } from '../errors.js'
 import type { Entry, EntryType, Metadata, Owner, Time } from '../record.js'
-import { type ByteReader, ByteWriter } from './bytes.js'
+import type { ByteReader, ByteWriter } from './bytes.js'
 import { MAX_FIELDS, MAX_LINK_TARGET, MAX_OWNER_NAME } from './constants.js'
 import { INODE_FLAGS } from './inode-flags.js'
 import { decodeXattrs, encodeXattrs, xattrsFault, xattrsSize } from './xattrs.js'
@@ -42,21 +42,20 @@ export interface OwnerNames {
 }
 
 export function encodeEntryRow(out: ByteWriter, entry: Entry, names: OwnerNames): void {
-  const fields = encodeFields(entry.metadata, names)
   out
     .u8(ENTRY_TAG)
     .u8(TYPES.indexOf(entry.type) + 1)
     .u16(entry.linked ? FLAG_LINKED : 0)
     .u16(entry.name.byteLength)
-    .u32(fields.byteLength)
-    .u64(entry.parent)
-    .append(entry.name)
-    .append(fields)
+  const lengthAt = out.length
+  out.u32(0).u64(entry.parent).append(entry.name)
+  const fieldsAt = out.length
+  encodeFields(out, entry.metadata, names)
+  out.setU32(lengthAt, out.length - fieldsAt)
 }
 
-function encodeFields(metadata: Metadata, names: OwnerNames): Uint8Array {
+function encodeFields(out: ByteWriter, metadata: Metadata, names: OwnerNames): void {
   const { mode, owner, modified, linkTarget, linkTo, device, xattrs, flags, project, reserved } = metadata
-  const out = new ByteWriter(64)
   const begin = (tag: number, length: number) => out.u8(tag).u24(length)
   if (mode !== undefined) begin(MODE, 2).u16(mode)
   if (owner) {
@@ -74,7 +73,6 @@ function encodeFields(metadata: Metadata, names: OwnerNames): Uint8Array {
   if (project === 0) begin(PROJECT, 0)
   else if (project !== undefined) begin(PROJECT, 4).u32(project)
   if (reserved !== undefined) begin(RESERVED, 8).u64(reserved)
-  return out.view()
 }
 
 /**
@@ -197,69 +195,63 @@ function decodeNumber(reader: ByteReader, length: number, what: string): number 
 
 /** Which fields an entry of each type must have or must not, and their ranges. Encoder and decoder both ask. */
 export function checkMetadata(entry: Entry, fail: (message: string) => ReftarError = invalid): void {
-  const { type, ordinal, metadata } = entry
-  const { mode, owner, modified, linkTarget, linkTo, device, xattrs, flags, project, reserved } = metadata
-  const need = (condition: boolean, what: string) => {
-    if (!condition) throw fail(`entry ${ordinal}, a ${type}: ${what}`)
-  }
-  need(
-    (type === 'symlink') === (linkTarget !== undefined),
-    'a link target goes with symlinks, and only with them',
-  )
-  need(
-    (type === 'hardlink') === (linkTo !== undefined),
-    'an ordinal to link to goes with hard links, and only with them',
-  )
-  const isDevice = type === 'characterDevice' || type === 'blockDevice'
-  need(isDevice === (device !== undefined), 'a device number goes with devices, and only with them')
-  if (type === 'hardlink')
-    need(
-      [mode, owner, modified, xattrs, flags, project].every(field => field === undefined),
-      'a hard link has no metadata of its own',
-    )
-  need(!(entry.linked && (type === 'directory' || type === 'hardlink')), 'it cannot be linked to')
+  const fault = misplacedField(entry) ?? fieldOutOfRange(entry.metadata)
+  if (fault) throw fail(`entry ${entry.ordinal}, a ${entry.type}: ${fault}`)
+}
 
-  if (mode !== undefined) need(isBelow(mode, 0o10000), `mode is ${mode}, expected at most 0o7777`)
-  if (owner) {
-    need(isBelow(owner.uid, MAX_ID + 1), `uid is ${owner.uid}, expected at most ${MAX_ID}`)
-    need(isBelow(owner.gid, MAX_ID + 1), `gid is ${owner.gid}, expected at most ${MAX_ID}`)
-    for (const name of [owner.user, owner.group]) {
-      if (name)
-        need(
-          isOwnerName(name),
-          `an owner name has ${name.byteLength} bytes, expected 1 to ${MAX_OWNER_NAME}, none of them 0`,
-        )
-    }
-  }
-  if (modified)
-    need(isTime(modified), `time is ${modified.seconds} s + ${modified.nanoseconds} ns, out of range`)
+/** In words; undefined for none. */
+function misplacedField({ type, linked, metadata }: Entry): string | undefined {
+  const { mode, owner, modified, linkTarget, linkTo, device, xattrs, flags, project, reserved } = metadata
+  const isDevice = type === 'characterDevice' || type === 'blockDevice'
+  const hasContent = type === 'file' || type === 'directory'
+  if ((type === 'symlink') !== (linkTarget !== undefined))
+    return 'a link target goes with symlinks, and only with them'
+  if ((type === 'hardlink') !== (linkTo !== undefined))
+    return 'an ordinal to link to goes with hard links, and only with them'
+  if (isDevice !== (device !== undefined)) return 'a device number goes with devices, and only with them'
+  if (type === 'hardlink' && (mode ?? owner ?? modified ?? xattrs ?? flags ?? project) !== undefined)
+    return 'a hard link has no metadata of its own'
+  if (linked && (type === 'directory' || type === 'hardlink')) return 'it cannot be linked to'
+  if (flags !== undefined && !hasContent) return 'inode flags go with files and directories only'
+  if (project !== undefined && !hasContent) return 'a project goes with files and directories only'
+  if (reserved !== undefined && type !== 'file') return 'storage beyond the end goes with files only'
+  return undefined
+}
+
+/** In words; undefined for none. */
+function fieldOutOfRange(metadata: Metadata): string | undefined {
+  const { mode, owner, modified, linkTarget, device, xattrs, flags, project, reserved } = metadata
+  if (mode !== undefined && !isBelow(mode, 0o10000)) return `mode is ${mode}, expected at most 0o7777`
+  const ownerFault = owner && ownerOutOfRange(owner)
+  if (ownerFault) return ownerFault
+  if (modified && !isTime(modified))
+    return `time is ${modified.seconds} s + ${modified.nanoseconds} ns, out of range`
   if (linkTarget) {
-    const length = linkTarget.byteLength
-    need(
-      length > 0 && length <= MAX_LINK_TARGET,
-      `link target has ${length} bytes, expected 1 to ${MAX_LINK_TARGET}`,
-    )
-    need(!linkTarget.includes(0), 'link target has a zero byte')
+    const { byteLength } = linkTarget
+    if (byteLength === 0 || byteLength > MAX_LINK_TARGET)
+      return `link target has ${byteLength} bytes, expected 1 to ${MAX_LINK_TARGET}`
+    if (linkTarget.includes(0)) return 'link target has a zero byte'
   }
   const xattrsWrong = xattrs && xattrsFault(xattrs)
-  need(!xattrsWrong, `${xattrsWrong}`)
-  if (flags !== undefined) {
-    need(type === 'file' || type === 'directory', 'inode flags go with files and directories only')
-    need(
-      isBelow(flags, 2 ** 32) && (flags & ~INODE_FLAGS) === 0,
-      `inode flags are 0x${flags.toString(16)}, known are 0x${INODE_FLAGS.toString(16)}`,
-    )
-  }
-  if (project !== undefined) {
-    need(type === 'file' || type === 'directory', 'a project goes with files and directories only')
-    need(isBelow(project, 2 ** 32), `project is ${project}, expected a number of 32 bits`)
-  }
-  if (reserved !== undefined) {
-    need(type === 'file', 'storage beyond the end goes with files only')
-    need(reserved > 0 && Number.isSafeInteger(reserved), `${reserved} bytes are reserved, expected 1 or more`)
-  }
-  if (device)
-    need(isBelow(device.major, 2 ** 32) && isBelow(device.minor, 2 ** 32), 'device number out of range')
+  if (xattrsWrong) return xattrsWrong
+  if (flags !== undefined && !(isBelow(flags, 2 ** 32) && (flags & ~INODE_FLAGS) === 0))
+    return `inode flags are 0x${flags.toString(16)}, known are 0x${INODE_FLAGS.toString(16)}`
+  if (project !== undefined && !isBelow(project, 2 ** 32))
+    return `project is ${project}, expected a number of 32 bits`
+  if (reserved !== undefined && !(reserved > 0 && Number.isSafeInteger(reserved)))
+    return `${reserved} bytes are reserved, expected 1 or more`
+  if (device && !(isBelow(device.major, 2 ** 32) && isBelow(device.minor, 2 ** 32)))
+    return 'device number out of range'
+  return undefined
+}
+
+function ownerOutOfRange({ uid, gid, user, group }: Owner): string | undefined {
+  if (!isBelow(uid, MAX_ID + 1)) return `uid is ${uid}, expected at most ${MAX_ID}`
+  if (!isBelow(gid, MAX_ID + 1)) return `gid is ${gid}, expected at most ${MAX_ID}`
+  const wrong = user && !isOwnerName(user) ? user : group && !isOwnerName(group) ? group : undefined
+  return (
+    wrong && `an owner name has ${wrong.byteLength} bytes, expected 1 to ${MAX_OWNER_NAME}, none of them 0`
+  )
 }
 
 function isBelow(value: number, limit: number): boolean {

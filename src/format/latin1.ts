@@ -8,5 +8,5 @@ export function latin1(bytes: Uint8Array): string {
 
 /** The raw bytes again. */
 export function latin1Bytes(text: string): Uint8Array {
-  return Uint8Array.from(text, character => character.charCodeAt(0))
+  return Buffer.from(text, 'latin1')
 }

@@ -5,6 +5,8 @@ import { latin1 } from './latin1.js'
 /** The owner names of a segment that is being built. FORMAT.md, "Owner names". */
 export class OwnerNamesWriter implements OwnerNames {
   readonly #places = new Map<string, number>()
+  /** The same bytes come again and again: they need no key to be found. */
+  readonly #known = new Map<Uint8Array, number>()
   readonly #out = new ByteWriter()
 
   get byteLength(): number {
@@ -13,6 +15,15 @@ export class OwnerNamesWriter implements OwnerNames {
 
   place(name: Uint8Array | undefined): number {
     if (!name) return 0
+    let place = this.#known.get(name)
+    if (place === undefined) {
+      place = this.#placeOf(name)
+      this.#known.set(name, place)
+    }
+    return place
+  }
+
+  #placeOf(name: Uint8Array): number {
     const key = latin1(name)
     const known = this.#places.get(key)
     if (known !== undefined) return known
