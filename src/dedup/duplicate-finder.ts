@@ -32,13 +32,6 @@ export interface FinderTotals {
   sampling: number
 }
 
-/** Where data that came in is in the data that went out. */
-interface Outgoing {
-  readonly address: number
-  /** It equals data from elsewhere, which stands for it. */
-  readonly isDuplicate: boolean
-}
-
 /** A part of the data in hand that equals earlier data; in bytes. */
 interface Match {
   readonly start: number
@@ -58,11 +51,11 @@ export class DuplicateFinder {
   readonly #hints: HintTable
   readonly #sent: SentData
   readonly #hasSpool: boolean
-  /** From addresses of the data that came in to addresses of the data that went out. */
-  readonly #translated = new DataSpace<Outgoing>(
+  /** From addresses of the data that came in to addresses of the data that went out; see {@link standIn}. */
+  readonly #translated = new DataSpace<number>(
     1,
     (place, length, next) =>
-      place.isDuplicate === next.isDuplicate && addressesFollow(place.address, length, next.address),
+      place < 0 === next < 0 && addressesFollow(outgoing(place), length, outgoing(next)),
   )
   /** Where the data would go on that the last reference ended with. */
   #next: number | undefined
@@ -99,8 +92,8 @@ export class DuplicateFinder {
    */
   *translate(reference: Reference): Generator<Reference, void, undefined> {
     for (const { place, skip, length } of this.#translated.resolve(reference.address, reference.length)) {
-      const origin = place.isDuplicate ? 'dedup' : reference.origin
-      yield { kind: 'reference', address: place.address + skip, length, origin }
+      const origin = place < 0 ? 'dedup' : reference.origin
+      yield { kind: 'reference', address: outgoing(place) + skip, length, origin }
     }
   }
 
@@ -232,7 +225,7 @@ export class DuplicateFinder {
 
   #refer({ start, end, address }: Match): Reference {
     const length = end - start
-    this.#translated.append(0, length, { address, isDuplicate: true })
+    this.#translated.append(0, length, standIn(address))
     this.#next = address + length
     this.#totals.duplicateBytes += length
     return { kind: 'reference', address, length, origin: 'dedup' }
@@ -269,7 +262,7 @@ export class DuplicateFinder {
 
   #remember({ bytes }: Data, { crcs, hashes, zeros }: BlockHints, start: number, end: number): void {
     const address = this.#sent.size
-    this.#translated.append(0, end - start, { address, isDuplicate: false })
+    this.#translated.append(0, end - start, address)
     if (bytes.byteLength < SHORTEST) return
     const size = Math.min(bytes.byteLength, this.#blockSize)
     for (let at = start, block = start / size; at < end; at += size, block++) {
@@ -279,6 +272,15 @@ export class DuplicateFinder {
     this.#totals.hints = this.#hints.count
     this.#totals.sampling = this.#hints.sampling
   }
+}
+
+/** The address of data from elsewhere that stands for equal data, told from others by its sign: there may be many. */
+function standIn(address: number): number {
+  return -1 - address
+}
+
+function outgoing(place: number): number {
+  return place < 0 ? standIn(place) : place
 }
 
 function wholeBlocks(length: number, size: number): number {

@@ -1,4 +1,5 @@
 import { ReftarError } from '../errors.js'
+import { PagedList } from './paged-list.js'
 
 export interface Piece<T> {
   readonly place: T
@@ -11,14 +12,14 @@ export interface Piece<T> {
 /**
  * Maps the addresses of a data space to where each piece of data went. Append-only, so its rows are sorted
  * and a look-up is a binary search. Each append starts at a fresh block of `blockSize` bytes; with a block size
- * of 1 the space has no gaps.
+ * of 1 the space has no gaps. A row takes 24 bytes, and what a place takes that is no number.
  */
 export class DataSpace<T> {
   readonly #blockSize: number
   readonly #follows: ((place: T, length: number, next: T) => boolean) | undefined
-  readonly #starts: number[] = []
-  readonly #ends: number[] = []
-  readonly #places: T[] = []
+  readonly #starts = new PagedList<number>()
+  readonly #ends = new PagedList<number>()
+  readonly #places = new PagedList<T>()
   #size = 0
 
   /**
@@ -41,10 +42,10 @@ export class DataSpace<T> {
     const end = start + length
     const last = this.#starts.length - 1
     this.#size = Math.ceil(end / this.#blockSize) * this.#blockSize
-    if (last >= 0 && this.#ends[last] === start && this.#follows) {
-      const lastStart = this.#starts[last] as number
-      if (this.#follows(this.#places[last] as T, start - lastStart, place)) {
-        this.#ends[last] = end
+    if (this.#follows && this.#ends.at(last) === start) {
+      const lastStart = this.#starts.at(last) as number
+      if (this.#follows(this.#places.at(last) as T, start - lastStart, place)) {
+        this.#ends.replaceLast(end)
         return start
       }
     }
@@ -69,8 +70,8 @@ export class DataSpace<T> {
       )
     }
     for (let row = this.#find(address); at < end; row++) {
-      const start = this.#starts[row]
-      const rowEnd = this.#ends[row]
+      const start = this.#starts.at(row)
+      const rowEnd = this.#ends.at(row)
       if (start === undefined || rowEnd === undefined || at < start || at >= rowEnd) {
         throw new ReftarError(
           'DANGLING_REFERENCE',
@@ -78,7 +79,7 @@ export class DataSpace<T> {
         )
       }
       const pieceEnd = Math.min(end, rowEnd)
-      yield { place: this.#places[row] as T, skip: at - start, length: pieceEnd - at }
+      yield { place: this.#places.at(row) as T, skip: at - start, length: pieceEnd - at }
       at = pieceEnd
     }
   }
@@ -86,11 +87,11 @@ export class DataSpace<T> {
   /** The rest, from `address` on, of the piece that holds it; undefined where there is no data. */
   at(address: number): Piece<T> | undefined {
     const row = this.#find(address)
-    const end = this.#ends[row]
+    const end = this.#ends.at(row)
     if (end === undefined || end <= address) return undefined
     return {
-      place: this.#places[row] as T,
-      skip: address - (this.#starts[row] as number),
+      place: this.#places.at(row) as T,
+      skip: address - (this.#starts.at(row) as number),
       length: end - address,
     }
   }
@@ -101,7 +102,7 @@ export class DataSpace<T> {
     let high = this.#starts.length
     while (low < high) {
       const middle = (low + high) >>> 1
-      if ((this.#starts[middle] as number) <= address) low = middle + 1
+      if ((this.#starts.at(middle) as number) <= address) low = middle + 1
       else high = middle
     }
     return low - 1

@@ -95,3 +95,14 @@ t.test('resolving finds what a list of every byte finds', t => {
   )
   t.end()
 })
+
+t.test('a space of many rows', t => {
+  const space = new DataSpace<number>(512, addressesFollow)
+  for (let i = 0; i < 10_000; i++) space.append(1, 100, i)
+  for (let i = 0; i < 10_000; i++) {
+    const pieces = [...space.resolve(512 * i + 11, 90)]
+    if (pieces.length !== 1 || pieces[0]?.place !== i || pieces[0].skip !== 10) t.fail(`row ${i}`)
+  }
+  t.throws(() => [...space.resolve(512 * 5000 + 11, 91)], { code: 'DANGLING_REFERENCE' })
+  t.end()
+})
