@@ -41,6 +41,7 @@ program
   .option('--paranoid', 'read and compare shared storage instead of trusting its addresses', false)
   .option('--snapshot', 'read clones of files, so that each is stored as it was at one moment', false)
   .option('--fsync', 'write the archive to disk before and after it gets its name', false)
+  .option('--no-zero-copy', 'write all data, even where it could be cloned into the archive')
   .option('--numeric-owner', 'store numbers of users and groups, without their names', false)
   .option('--one-file-system', 'leave out what is on other filesystems', false)
   .option('--exclude <pattern>', 'leave out what matches a glob (may be repeated)', collect, [])
@@ -76,6 +77,7 @@ const extractCommand = program
   .option('--devices', 'make device nodes (the default for root)')
   .option('--no-devices', 'leave device nodes out')
   .option('--fsync', 'write everything to disk before and after it gets its names', false)
+  .option('--no-zero-copy', 'write all data, even where it could be cloned out of the archive')
   .option('--salvage', 'restore what is whole in a damaged archive, and name what is lost', false)
 
 const listCommand = program

@@ -1,5 +1,6 @@
 import { ReftarError } from './errors.js'
 import type { Path } from './event.js'
+import type { ArchiveRecord } from './record.js'
 import { blockSplitter } from './stream/block-splitter.js'
 import { composeOrigin } from './stream/compose.js'
 import { crcDedup, type DedupSummary } from './stream/crc-dedup.js'
@@ -38,7 +39,23 @@ export function create(
   paths: Iterable<Path>,
   options: CreateOptions = {},
 ): Origin<Uint8Array, CreateSummary> {
-  const { signal, dedup = 'content', ...rest } = options
+  const { signal, ...rest } = options
+  const { stages, summary } = recordStages(paths, rest)
+  const encoder = extentEncoder(rest)
+  return composeOrigin([...stages, encoder], { ...summary, archive: encoder.summary }, signal)
+}
+
+/** As create, but the records that an archiveFile takes. */
+export function createRecords(
+  paths: Iterable<Path>,
+  options: CreateOptions = {},
+): Origin<ArchiveRecord, Omit<CreateSummary, 'archive'>> {
+  const { signal, ...rest } = options
+  const { stages, summary } = recordStages(paths, rest)
+  return composeOrigin(stages, summary, signal)
+}
+
+function recordStages(paths: Iterable<Path>, { dedup = 'content', ...rest }: CreateOptions) {
   if (!DEDUPS.includes(dedup)) {
     const message = `dedup is ${String(dedup)}, expected one of ${DEDUPS.join(', ')}`
     throw new ReftarError('INVALID_ARGUMENT', message)
@@ -46,7 +63,5 @@ export function create(
   const tree = treeSource(paths, { ...rest, shared: dedup !== 'none' })
   const splitter = blockSplitter(rest)
   const finder = crcDedup({ ...rest, content: dedup === 'content' })
-  const encoder = extentEncoder(rest)
-  const summary = { tree: tree.summary, dedup: finder.summary, archive: encoder.summary }
-  return composeOrigin([tree, splitter, finder, encoder], summary, signal)
+  return { stages: [tree, splitter, finder] as const, summary: { tree: tree.summary, dedup: finder.summary } }
 }

@@ -39,6 +39,13 @@ export type {
   SharingSummary,
   Usage,
 } from './sharing-report.js'
+export {
+  type ArchiveFile,
+  type ArchiveFileOptions,
+  type ArchiveFileSummary,
+  archiveFile,
+  type FileNumbers,
+} from './stream/archive-file.js'
 export { type BlockSplitterOptions, type BlockSummary, blockSplitter } from './stream/block-splitter.js'
 export { type CrcDedupOptions, crcDedup, type DedupSummary, type Spool } from './stream/crc-dedup.js'
 export { type EntrySourceSummary, entrySource, type NewEntry, type NewItem } from './stream/entry-source.js'

@@ -91,7 +91,7 @@ export interface Data {
   readonly bytes: Uint8Array
   /** CRC32 of each block that it touches, where a stage has computed them. */
   readonly crcs?: Uint32Array
-  /** Where the same bytes can be read again. */
+  /** Where the same bytes can be read again, or cloned from. */
   readonly from?: From
   /** The source disk says that others share this storage. */
   readonly mayBeShared: boolean
@@ -111,6 +111,15 @@ export interface Source {
    * @throws SOURCE_CHANGED when they may be others; it throws or rejects
    */
   read(offset: number, into: Uint8Array): void | Promise<void>
+  /**
+   * Lends a descriptor to clone from, where a file is behind it. What `use` did counts only if this does not throw: then
+   * the bytes were those that {@link read} gives.
+   *
+   * @throws SOURCE_CHANGED or SYSTEM_CALL, before `use` or after it, when that cannot be proven
+   */
+  withFd?<T>(use: (fd: number) => T): T
+  /** A number for the device that the file is on: where no clone can be made from one file of it, no other is tried. */
+  readonly device?: number
 }
 
 export interface Hole {

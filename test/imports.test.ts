@@ -92,7 +92,7 @@ const BELOW: Record<string, readonly string[]> = {
   fs: ['errors.ts', 'record.ts', 'event.ts', 'steps.ts', 'format', 'sys'],
   source: ['errors.ts', 'record.ts', 'event.ts', 'format', 'sys'],
   stream: ['errors.ts', 'record.ts', 'event.ts', 'steps.ts', 'format', 'crc', 'dedup', 'fs', 'source'],
-  'create.ts': ['errors.ts', 'event.ts', 'format', 'stream'],
+  'create.ts': ['errors.ts', 'record.ts', 'event.ts', 'format', 'stream'],
   'extract.ts': ['event.ts', 'format', 'stream'],
   'list.ts': ['record.ts', 'event.ts', 'format', 'stream'],
   'duplicates.ts': ['record.ts', 'format', 'stream'],

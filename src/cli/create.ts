@@ -1,8 +1,9 @@
 import { readFileSync } from 'node:fs'
 import { pipeline } from 'node:stream/promises'
-import { create, type Dedup } from '../create.js'
+import { type CreateOptions, type CreateSummary, create, createRecords, type Dedup } from '../create.js'
+import { archiveFile } from '../stream/archive-file.js'
 import { isStandard } from './archive-file.js'
-import { openOutput } from './archive-output.js'
+import { openDirectly } from './archive-output.js'
 import { formatBytes, Output } from './output.js'
 import { DIFFERS, DONE, run } from './run.js'
 
@@ -19,6 +20,7 @@ export interface CreateCommand {
   readonly oneFileSystem: boolean
   readonly snapshot: boolean
   readonly fsync: boolean
+  readonly zeroCopy: boolean
   readonly exclude: readonly string[]
   readonly excludeFrom: readonly string[]
   readonly excludeVcsIgnores: boolean
@@ -26,32 +28,53 @@ export interface CreateCommand {
 }
 
 export async function runCreate(paths: readonly string[], command: CreateCommand): Promise<void> {
-  const { file, json, verbose, excludeFrom, fsync, ...options } = command
-  const output = new Output({ ...command, stdoutIsTaken: isStandard(file) })
+  const { json, verbose, excludeFrom, ...options } = command
+  const output = new Output({ ...command, stdoutIsTaken: isStandard(command.file) })
   await run(output, async signal => {
     const exclude = [...options.exclude, ...excludeFrom.flatMap(patternsOf)]
-    const archive = await openOutput(file, signal, {
-      fsync,
-      onNote: message => output.event({ type: 'note', message }),
-    })
-    try {
-      const { skip } = archive
-      const source = create(paths, { ...options, exclude, skip, onEvent: output.event })
-      await pipeline(source, archive.stream, { signal })
-      // Whoever reads the names may be gone: then there is no archive.
-      await output.end()
-      archive.commit()
-      const { tree, dedup: found, archive: written } = source.summary
-      const conclusion = `${tree.entries} entries, ${formatBytes(tree.logicalBytes)}: ${formatBytes(tree.bytesRead)} read, ${formatBytes(tree.sharedBytes)} shared, ${formatBytes(found.duplicateBytes)} found equal, ${formatBytes(tree.holeBytes)} holes; archive ${formatBytes(written.archiveBytes)}`
-      return {
-        status: tree.problems > 0 ? DIFFERS : DONE,
-        summary: source.summary,
-        ...(verbose && !json && { conclusion }),
-      }
-    } finally {
-      archive.abandon()
+    const summary = await write(
+      paths,
+      { ...options, exclude, onEvent: output.event },
+      () => output.end(),
+      signal,
+    )
+    return {
+      status: summary.tree.problems > 0 ? DIFFERS : DONE,
+      summary,
+      ...(verbose && !json && { conclusion: conclusionOf(summary) }),
     }
   })
+}
+
+type WriteOptions = CreateOptions & Pick<CreateCommand, 'file' | 'fsync' | 'zeroCopy'>
+
+/** @param onComplete - whoever reads the names may be gone: then there is no archive */
+async function write(
+  paths: readonly string[],
+  options: WriteOptions,
+  onComplete: () => Promise<void>,
+  signal: AbortSignal,
+): Promise<CreateSummary> {
+  const direct = await openDirectly(options.file, signal)
+  if (direct) {
+    const source = create(paths, { ...options, skip: direct.skip })
+    await pipeline(source, direct.stream, { signal })
+    await onComplete()
+    return source.summary
+  }
+  const archive = archiveFile(options.file, { ...options, onComplete })
+  const closed = new Promise(resolve => archive.once('close', resolve))
+  const source = createRecords(paths, { ...options, skip: archive.files })
+  try {
+    await pipeline(source, archive, { signal })
+  } finally {
+    await closed
+  }
+  return { ...source.summary, archive: archive.summary }
+}
+
+function conclusionOf({ tree, dedup, archive }: CreateSummary): string {
+  return `${tree.entries} entries, ${formatBytes(tree.logicalBytes)}: ${formatBytes(tree.bytesRead)} read, ${formatBytes(tree.sharedBytes)} shared, ${formatBytes(dedup.duplicateBytes)} found equal, ${formatBytes(tree.holeBytes)} holes; archive ${formatBytes(archive.archiveBytes)}`
 }
 
 /** One pattern a line; blank lines and those that begin with `#` are none. */

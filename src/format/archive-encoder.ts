@@ -1,5 +1,5 @@
 import { ReftarError } from '../errors.js'
-import { type ArchiveRecord, type Data, type Entry, sliceData } from '../record.js'
+import { type ArchiveRecord, type Data, type Entry, type From, sliceData } from '../record.js'
 import { ByteWriter } from './bytes.js'
 import { type Checksums, chainDigest } from './checksums.js'
 import {
@@ -57,6 +57,22 @@ export interface ClosedSegment {
   readonly payload: readonly Uint8Array[]
   /** In bytes. */
   readonly payloadLength: number
+  /** The part of the payload that comes before the whole blocks. */
+  readonly edge: readonly Uint8Array[]
+  readonly wholes: readonly Uint8Array[]
+  /** Of the first whole block, in bytes from the start of the archive. */
+  readonly wholesOffset: number
+  /** In order. */
+  readonly runs: readonly BlockRun[]
+}
+
+/** Whole blocks that can be had from elsewhere, too. */
+export interface BlockRun {
+  /** Where it lies among the whole blocks of its segment, in bytes. */
+  readonly at: number
+  /** In bytes. */
+  readonly length: number
+  readonly from: From
 }
 
 /** From this many bytes on, a write of its own costs less than a copy. */
@@ -82,6 +98,7 @@ export class ArchiveEncoder {
   #crcs: number[] = []
   #shorts: Uint8Array[] = []
   #wholes: Uint8Array[] = []
+  #runs: BlockRun[] = []
   #shortLength = 0
   #wholeLength = 0
   #start: Start
@@ -101,6 +118,11 @@ export class ArchiveEncoder {
   get totals(): Totals {
     const { entries, logicalBytes } = this.#structure
     return { ...this.#totals, entries, logicalBytes, blocks: this.#block }
+  }
+
+  /** How many bytes there are in front of the next segment, or of the trailer. */
+  get offset(): number {
+    return this.#offset
   }
 
   header(): Uint8Array {
@@ -208,6 +230,7 @@ export class ArchiveEncoder {
     for (const crc of crcs) this.#crcs.push(crc)
     if (size === blockSize) {
       this.#wholes.push(data.bytes)
+      if (data.from) addRun(this.#runs, { at: this.#wholeLength, length, from: data.from })
       this.#wholeLength += length
     } else {
       this.#shorts.push(data.bytes)
@@ -291,8 +314,11 @@ export class ArchiveEncoder {
     const position = { ...start, offset: this.#offset, sequence: this.#totals.segments }
     const padding = new Uint8Array(paddingLength(this.#offset, layout, blockSize))
     const length = payloadLength(this.#offset, layout, blockSize)
-    const payload = coalesce([...this.#shorts, padding, ...this.#wholes])
+    const edge = coalesce([...this.#shorts, padding])
+    const wholes = coalesce(this.#wholes)
+    const runs = this.#runs
     this.#offset += SEGMENT_HEADER_SIZE + tablesLength(layout) + length
+    const wholesOffset = this.#offset - this.#wholeLength
     this.#totals.segments++
     const crcs = Uint32Array.from(this.#crcs)
     this.#names = new OwnerNamesWriter()
@@ -300,10 +326,24 @@ export class ArchiveEncoder {
     this.#crcs = []
     this.#shorts = []
     this.#wholes = []
+    this.#runs = []
     this.#shortLength = 0
     this.#wholeLength = 0
     this.#start = this.#startHere()
-    return { position, layout, openDirectories, names, rows, crcs, payload, payloadLength: length }
+    return {
+      position,
+      layout,
+      openDirectories,
+      names,
+      rows,
+      crcs,
+      payload: [...edge, ...wholes],
+      payloadLength: length,
+      edge,
+      wholes,
+      wholesOffset,
+      runs,
+    }
   }
 }
 
@@ -311,6 +351,18 @@ function checkLength({ kind, length }: ExtentRow): void {
   if (!(Number.isSafeInteger(length) && length > 0)) {
     throw new ReftarError('INVALID_ARGUMENT', `${kind} has length ${length}, expected 1 or more`)
   }
+}
+
+/** Adds a run, to the one before where it goes on from there. */
+function addRun(runs: BlockRun[], run: BlockRun): void {
+  const last = runs.at(-1)
+  const isContinued =
+    last !== undefined &&
+    last.at + last.length === run.at &&
+    last.from.source === run.from.source &&
+    last.from.offset + last.length === run.from.offset
+  if (isContinued) runs[runs.length - 1] = { ...last, length: last.length + run.length }
+  else runs.push(run)
 }
 
 /** Large pieces stay as they are, and small neighbours become one: each piece is a write in the end. */

@@ -1,11 +1,12 @@
 import { ReftarError } from '../errors.js'
 import type { Origin } from '../record.js'
 import { cloneRange } from '../sys/clone-range.js'
-import { EINVAL, ENOSYS, ENOTTY, EOPNOTSUPP, EPERM, ETXTBSY, EXDEV } from '../sys/errno.js'
+import { EINVAL } from '../sys/errno.js'
 import { readAt, readAtAsync, truncate, writeAt, writeAtAsync } from '../sys/file.js'
 import { BTRFS, filesystemOf } from '../sys/filesystem.js'
 import { errnoName, systemError } from '../sys/koffi.js'
 import { statFd } from '../sys/status.js'
+import { CANNOT, NEVER_CAN } from './clone-errors.js'
 
 /** `auto` clones what was shared and what was found equal; `exact` only what was shared. */
 export type Reflink = 'auto' | 'exact' | 'always' | 'never'
@@ -35,11 +36,6 @@ export interface CloneRequest {
 
 const COPY = 1024 * 1024
 const SMALL_COPY = 128 * 1024
-
-/** These say that a clone cannot be; every other error says that it failed. */
-const CANNOT = new Set([EOPNOTSUPP, ENOTTY, EXDEV, EINVAL, EPERM, ETXTBSY, ENOSYS])
-/** These say it of every file of the two filesystems. */
-const NEVER_CAN = new Set([EOPNOTSUPP, ENOTTY, EXDEV, ENOSYS])
 
 /** What is known of clones from one device to another: a target may have other filesystems mounted in it. */
 interface Pair {

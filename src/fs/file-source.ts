@@ -19,10 +19,28 @@ export class FileSource implements Source {
     this.#number = number
   }
 
+  get device(): number {
+    return this.#files.get(this.#number).status.dev
+  }
+
+  /** @throws SOURCE_CHANGED, SYSTEM_CALL */
+  withFd<T>(use: (fd: number) => T): T {
+    const file = this.#files.get(this.#number)
+    const fd = this.#open(file)
+    try {
+      prove(file, fd)
+      const result = use(fd)
+      prove(file, fd)
+      return result
+    } finally {
+      close(fd)
+    }
+  }
+
   /** @throws SOURCE_CHANGED, SYSTEM_CALL */
   read(offset: number, into: Uint8Array): void | Promise<void> {
     const file = this.#files.get(this.#number)
-    const fd = this.#tree.lend(file.directory, directory => openat(directory, file.name, OPEN_FILE))
+    const fd = this.#open(file)
     if (into.byteLength > SMALL_READ) return readLater(file, fd, offset, into)
     try {
       prove(file, fd)
@@ -30,6 +48,10 @@ export class FileSource implements Source {
     } finally {
       close(fd)
     }
+  }
+
+  #open({ directory, name }: SeenFile): number {
+    return this.#tree.lend(directory, fd => openat(fd, name, OPEN_FILE))
   }
 }
 

@@ -94,6 +94,7 @@ export function readInto(fd: number, offset: number, into: Uint8Array): number {
 const fsRead = promisify(fs.read)
 const fsWrite = promisify(fs.write)
 const fsDatasync = promisify(fs.fdatasync)
+const fsSync = promisify(fs.fsync)
 
 /** As {@link readAt}, on another thread. @throws SYSTEM_CALL */
 export async function readAtAsync(fd: number, offset: number, length: number): Promise<Uint8Array> {
@@ -130,6 +131,11 @@ export async function writeAtAsync(fd: number, bytes: Uint8Array, offset: number
 /** fdatasync(2), on another thread. @throws SYSTEM_CALL */
 export async function dataSync(fd: number): Promise<void> {
   await callAsync(fsDatasync(fd))
+}
+
+/** fsync(2), on another thread. @throws SYSTEM_CALL */
+export async function sync(fd: number): Promise<void> {
+  await callAsync(fsSync(fd))
 }
 
 /** ftruncate(2). @throws SYSTEM_CALL */

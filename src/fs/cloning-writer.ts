@@ -1,0 +1,104 @@
+import { ReftarError } from '../errors.js'
+import type { From } from '../record.js'
+import { truncate, writeAt, writeAtAsync } from '../sys/file.js'
+import { statFd } from '../sys/status.js'
+import type { DataCloner, LentRange } from './data-cloner.js'
+
+/** A part of what is written that can be had from elsewhere, too. */
+interface LentPart {
+  /** In bytes, from where the writing begins. */
+  readonly at: number
+  /** In bytes. */
+  readonly length: number
+  readonly from: From
+}
+
+/** By how many bytes a file is extended at once: each time, XFS writes back what is near its end. */
+const STEP = 64 * 1024 * 1024
+/** Below this a synchronous write is faster than the way to another thread and back. */
+const SMALL_WRITE = 128 * 1024
+
+/** Writes to a file of its own, and clones where it need not write. */
+export class CloningWriter {
+  readonly #fd: number
+  readonly #device: number
+  readonly #cloner: DataCloner | undefined
+  /** In bytes; more than was written, until it is finished. */
+  #size = 0
+  /** In bytes. */
+  clonedBytes = 0
+
+  /** @param fd - of an empty file @param cloner - undefined to write everything */
+  constructor(fd: number, cloner: DataCloner | undefined) {
+    this.#fd = fd
+    this.#device = statFd(fd).dev
+    this.#cloner = cloner
+  }
+
+  /**
+   * Writes pieces one behind the other. All clones are made when this returns.
+   *
+   * @param parts - in order
+   * @throws SYSTEM_CALL
+   */
+  async write(pieces: readonly Uint8Array[], offset: number, parts: readonly LentPart[] = []): Promise<void> {
+    const length = pieces.reduce((sum, { byteLength }) => sum + byteLength, 0)
+    const gaps: [start: number, end: number][] = []
+    let at = 0
+    for (const part of this.#cloned(parts, offset, length)) {
+      if (part.at > at) gaps.push([at, part.at])
+      at = part.at + part.length
+    }
+    if (at < length) gaps.push([at, length])
+    for (const [start, end] of gaps) await this.#writePart(pieces, offset, start, end)
+  }
+
+  /** Gives the file its size, in bytes. @throws SYSTEM_CALL */
+  finish(size: number): void {
+    if (this.#size > size) truncate(this.#fd, size)
+  }
+
+  /** Clones what can be cloned of `length` bytes from `offset` on. */
+  #cloned(parts: readonly LentPart[], offset: number, length: number): LentPart[] {
+    const cloner = this.#cloner
+    if (!cloner) return []
+    const ranges = parts.map(part => ({ part, range: this.#rangeOf(part, offset) }))
+    const possible = ranges.filter(({ range }) => cloner.isPossible(range))
+    if (possible.length === 0) return []
+    this.#extend(offset + length)
+    const cloned = possible.filter(({ range }) => cloner.clone(range)).map(({ part }) => part)
+    for (const { length } of cloned) this.clonedBytes += length
+    return cloned
+  }
+
+  /** A clone beyond the end of a file makes the filesystem write back what lies before it: the end goes first. */
+  #extend(size: number): void {
+    if (size <= this.#size) return
+    try {
+      truncate(this.#fd, size + STEP)
+      this.#size = size + STEP
+    } catch (error) {
+      // It is only for speed: where the file may not be that large, a write says so.
+      if (!(error instanceof ReftarError)) throw error
+    }
+  }
+
+  #rangeOf({ at, length, from }: LentPart, offset: number): LentRange {
+    return { from, length, target: this.#fd, targetDevice: this.#device, targetOffset: offset + at }
+  }
+
+  /** Bytes `start` to `end` of pieces that begin at `offset` of the file. */
+  async #writePart(pieces: readonly Uint8Array[], offset: number, start: number, end: number): Promise<void> {
+    let at = 0
+    for (const piece of pieces) {
+      const [from, to] = [Math.max(start, at), Math.min(end, at + piece.byteLength)]
+      if (from < to) await this.#writeAt(piece.subarray(from - at, to - at), offset + from)
+      at += piece.byteLength
+    }
+  }
+
+  #writeAt(bytes: Uint8Array, offset: number): void | Promise<void> {
+    if (bytes.byteLength > SMALL_WRITE) return writeAtAsync(this.#fd, bytes, offset)
+    writeAt(this.#fd, bytes, offset)
+  }
+}

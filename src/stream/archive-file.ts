@@ -1,0 +1,158 @@
+import { loadChecksums } from '../crc/checksums.js'
+import { DigestThread } from '../crc/digest-thread.js'
+import { withPath } from '../errors.js'
+import { type Common, type Path, pathBytes } from '../event.js'
+import { ArchiveEncoder, type ClosedSegment } from '../format/archive-encoder.js'
+import { DEFAULT_BLOCK_SIZE } from '../format/constants.js'
+import { CloningWriter } from '../fs/cloning-writer.js'
+import { DataCloner } from '../fs/data-cloner.js'
+import { type FileNumbers, StagedFile } from '../fs/staged-file.js'
+import type { ArchiveRecord } from '../record.js'
+import { checkBlockSize } from './block-splitter.js'
+import type { EncodeSummary, ExtentEncoderOptions } from './extent-encoder.js'
+import { type Sink, sink } from './stage.js'
+
+export type { FileNumbers }
+
+export interface ArchiveFileOptions extends ExtentEncoderOptions, Common {
+  /** Clone data that lies on the filesystem of the archive, in place of writing it; true by default. */
+  readonly zeroCopy?: boolean
+  /** Write the archive back before it gets its name, and its name after: it then survives a power loss. False by default. */
+  readonly fsync?: boolean
+  /** Called when all is written, before the archive gets its name: there is none where this throws or rejects. */
+  readonly onComplete?: () => void | Promise<void>
+}
+
+export interface ArchiveFileSummary extends EncodeSummary {
+  /** Bytes of blocks that were cloned from where they lay, and not written. */
+  clonedBytes: number
+}
+
+export interface ArchiveFile extends Sink<ArchiveFileSummary> {
+  /** The archive and the file that it replaces, for the `skip` of a treeSource that may come by them; it grows. */
+  readonly files: readonly FileNumbers[]
+}
+
+/** A segment that is written but for its head, for which the digest is wanted that is under way. */
+interface Closed {
+  readonly segment: ClosedSegment
+  readonly digest: Promise<Uint8Array> | undefined
+  readonly blocks: Promise<void>
+}
+
+type Writable<T> = { -readonly [K in keyof T]: T[K] }
+
+/** Up to this many bytes, to write them takes no longer than to clone them. */
+const SMALLEST_CLONE = 16 * 1024
+
+/**
+ * Records to an archive file, as an extentEncoder makes it, and the same bytes. Whole blocks that say where they come
+ * `from` are cloned from there where the filesystem is the same: they take no storage of their own. The file appears
+ * under its name when it is complete, and replaces what has that name.
+ *
+ * @throws as extentEncoder does, and through the stream INVALID_ARGUMENT for a name that is not of a regular file, and
+ *   SYSTEM_CALL
+ */
+export function archiveFile(file: Path, options: ArchiveFileOptions = {}): ArchiveFile {
+  const {
+    blockSize = DEFAULT_BLOCK_SIZE,
+    sorted = true,
+    digest: payloadDigest = true,
+    zeroCopy = true,
+    fsync = false,
+    onComplete,
+    onEvent = () => undefined,
+    signal,
+  } = options
+  checkBlockSize(blockSize)
+  const path = pathBytes(file)
+  const staged = new StagedFile(path)
+  const summary: Writable<ArchiveFileSummary> = {
+    archiveBytes: 0,
+    segments: 0,
+    entries: 0,
+    extents: 0,
+    blocks: 0,
+    dataBytes: 0,
+    logicalBytes: 0,
+    clonedBytes: 0,
+  }
+  const thread = new DigestThread()
+  let encoder: ArchiveEncoder
+  let writer: CloningWriter
+  let closed: Closed | undefined
+
+  async function add(segments: readonly ClosedSegment[]): Promise<void> {
+    for (const segment of segments) {
+      const digest = payloadDigest ? thread.digest(segment.payload) : undefined
+      const blocks = writeBlocks(segment)
+      // Whoever waits for them hears of the error; a stream that was destroyed does not wait.
+      digest?.catch(() => undefined)
+      blocks.catch(() => undefined)
+      const before = closed
+      closed = { segment, digest, blocks }
+      if (before) await writeHead(before)
+    }
+  }
+
+  function writeBlocks({ wholes, wholesOffset, runs }: ClosedSegment): Promise<void> {
+    return naming(writer.write(wholes, wholesOffset, runs))
+  }
+
+  /** The head of a segment is made when the next one is complete, or none comes. */
+  async function writeHead({ segment, digest, blocks }: Closed): Promise<void> {
+    const head = encoder.seal(segment, await digest)
+    await blocks
+    await write([head, ...segment.edge], segment.position.offset)
+    const { clonedBytes } = writer
+    summary.archiveBytes += segment.layout.wholeBlocks * blockSize
+    Object.assign(summary, encoder.totals, { clonedBytes })
+  }
+
+  async function write(parts: readonly Uint8Array[], offset: number): Promise<void> {
+    const bytes = Buffer.concat(parts)
+    await naming(writer.write([bytes], offset))
+    summary.archiveBytes += bytes.byteLength
+  }
+
+  async function naming(work: Promise<void>): Promise<void> {
+    try {
+      await work
+    } catch (error) {
+      throw withPath(error, path)
+    }
+  }
+
+  const archive = sink<ArchiveRecord, ArchiveFileSummary>(
+    summary,
+    {
+      async open() {
+        encoder = new ArchiveEncoder({ blockSize, sorted, payloadDigest }, await loadChecksums())
+        const fd = staged.open(message => onEvent({ type: 'note', message }))
+        writer = new CloningWriter(fd, zeroCopy ? new DataCloner(SMALLEST_CLONE) : undefined)
+        await write([encoder.header()], 0)
+      },
+      write(record) {
+        const segments = [...encoder.add(record)]
+        return segments.length > 0 ? add(segments) : undefined
+      },
+      async final() {
+        await add([...encoder.finish()])
+        if (closed) await writeHead(closed)
+        await write([encoder.trailer()], encoder.offset)
+        writer.finish(summary.archiveBytes)
+        if (fsync) await staged.sync()
+        await onComplete?.()
+        staged.publish()
+        if (fsync) await staged.syncName()
+      },
+      async close() {
+        await closed?.blocks.catch(() => undefined)
+        staged.close()
+        await thread.close()
+      },
+    },
+    signal,
+  )
+  return Object.defineProperty(archive, 'files', { value: staged.files, enumerable: true }) as ArchiveFile
+}
