@@ -95,6 +95,8 @@ async function measure({ work, filesystems, directory }: Options): Promise<Repor
   const bounds: Bound[] = []
   const cold = new Set<string>()
   const scratch = await mkdtemp(join(tmpdir(), 'reftar-bench-'))
+  // What is interrupted leaves its temporary files there.
+  Object.assign(process.env, { TMPDIR: scratch })
   const onPlace = async (place: Place) => {
     const output = join(scratch, 'result.json')
     writeFileSync(output, '{"corpora":[],"bounds":[]}')
