@@ -1,7 +1,8 @@
 import type { Path } from './event.js'
 import type { Limits } from './format/limits.js'
+import type { Source } from './record.js'
 import { composeSink } from './stream/compose.js'
-import { type DecodeSummary, extentDecoder, lastingDecoder } from './stream/extent-decoder.js'
+import { type DecodeSummary, lastingDecoder, lendingDecoder } from './stream/extent-decoder.js'
 import { recordSink, type WriteOptions, type WriteSummary } from './stream/reflink-writer.js'
 import type { Sink } from './stream/stage.js'
 
@@ -22,14 +23,24 @@ export interface ExtractSummary {
  * @throws as extentDecoder and reflinkWriter do
  */
 export function extract(directory: Path, options: ExtractOptions = {}): Sink<ExtractSummary> {
+  return extractFrom(undefined, directory, options)
+}
+
+/** As extract, of all the bytes of a source in their order: what can be cloned from it is. */
+export function extractFrom(
+  source: Source | undefined,
+  directory: Path,
+  options: ExtractOptions,
+): Sink<ExtractSummary> {
   const { signal, ...rest } = options
+  const lender = () => source
   let failure: unknown
   // What was decoded before an error is to be kept, too.
   const decoder = rest.keepPartial
-    ? lastingDecoder(rest, error => {
+    ? lastingDecoder(rest, lender, error => {
         failure = error
       })
-    : extentDecoder(rest)
+    : lendingDecoder(rest, lender)
   const writer = recordSink(directory, rest, () => failure)
   return composeSink([decoder, writer], { archive: decoder.summary, target: writer.summary }, signal)
 }

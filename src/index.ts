@@ -46,6 +46,7 @@ export {
   archiveFile,
   type FileNumbers,
 } from './stream/archive-file.js'
+export { archiveSource, type SizedSource } from './stream/archive-source.js'
 export { type BlockSplitterOptions, type BlockSummary, blockSplitter } from './stream/block-splitter.js'
 export { type CrcDedupOptions, crcDedup, type DedupSummary, type Spool } from './stream/crc-dedup.js'
 export { type EntrySourceSummary, entrySource, type NewEntry, type NewItem } from './stream/entry-source.js'

@@ -93,7 +93,7 @@ const BELOW: Record<string, readonly string[]> = {
   source: ['errors.ts', 'record.ts', 'event.ts', 'format', 'sys'],
   stream: ['errors.ts', 'record.ts', 'event.ts', 'steps.ts', 'format', 'crc', 'dedup', 'fs', 'source'],
   'create.ts': ['errors.ts', 'record.ts', 'event.ts', 'format', 'stream'],
-  'extract.ts': ['event.ts', 'format', 'stream'],
+  'extract.ts': ['record.ts', 'event.ts', 'format', 'stream'],
   'list.ts': ['record.ts', 'event.ts', 'format', 'stream'],
   'duplicates.ts': ['record.ts', 'format', 'stream'],
   'sharing-report.ts': ['duplicates.ts', 'fs'],

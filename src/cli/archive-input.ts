@@ -2,6 +2,8 @@ import fs from 'node:fs'
 import { Readable } from 'node:stream'
 import { isatty } from 'node:tty'
 import { pathBytes, quotePath } from '../event.js'
+import type { Source } from '../record.js'
+import { lentArchive } from '../stream/archive-source.js'
 import { directory, isStandard, naming, terminal, unlessAborted } from './archive-file.js'
 
 const READ = 1024 * 1024
@@ -26,15 +28,39 @@ export async function openInput(
     if (isatty(0)) throw terminal('read from')
     return process.stdin
   }
-  const handle = await unlessAborted(fs.promises.open(file), signal)
+  const handle = await open(file, signal)
   const status = await handle.stat()
-  if (status.isDirectory()) throw directory(file)
-  if (!onUnreadable || !status.isFile()) return naming(handle.createReadStream({ highWaterMark: READ }), file)
+  if (!onUnreadable || !status.isFile()) return streamOf(handle, file)
   const tell = (from: number, to: number) => {
     const path = pathBytes(file)
     onUnreadable(path, `${quotePath(path)}: ${to - from} bytes at ${from} cannot be read (EIO)`)
   }
   return Readable.from(readDamaged(handle, status.size, tell), { objectMode: false })
+}
+
+/** The bytes of an archive, and what they can be cloned from. */
+export interface LentInput {
+  readonly stream: Readable
+  readonly source: Source | undefined
+}
+
+/** As {@link openInput}, of an archive that is restored below a directory. */
+export async function openLentInput(file: string, target: string, signal: AbortSignal): Promise<LentInput> {
+  if (isStandard(file)) return { stream: await openInput(file, signal), source: undefined }
+  const handle = await open(file, signal)
+  const source = await lentArchive(handle.fd, file, target)
+  return { stream: streamOf(handle, file), source }
+}
+
+/** @throws INVALID_ARGUMENT for a directory, and the errors of open(2) */
+async function open(file: string, signal: AbortSignal): Promise<fs.promises.FileHandle> {
+  const handle = await unlessAborted(fs.promises.open(file), signal)
+  if ((await handle.stat()).isDirectory()) throw directory(file)
+  return handle
+}
+
+function streamOf(handle: fs.promises.FileHandle, file: string): Readable {
+  return naming(handle.createReadStream({ highWaterMark: READ }), file)
 }
 
 /** No block of zeros passes for one with another CRC32. */

@@ -1,7 +1,7 @@
 import { pipeline } from 'node:stream/promises'
-import { extract } from '../extract.js'
+import { extractFrom } from '../extract.js'
 import type { Reflink, WriteSummary } from '../stream/reflink-writer.js'
-import { openInput } from './archive-input.js'
+import { type LentInput, openInput, openLentInput } from './archive-input.js'
 import { type LimitOptions, limitsOf } from './limits.js'
 import { formatBytes, Output } from './output.js'
 import { DIFFERS, DONE, run } from './run.js'
@@ -21,6 +21,7 @@ export interface ExtractCommand extends LimitOptions {
   readonly devices?: boolean
   readonly fsync: boolean
   readonly salvage: boolean
+  readonly zeroCopy: boolean
 }
 
 export async function runExtract(command: ExtractCommand): Promise<void> {
@@ -28,19 +29,25 @@ export async function runExtract(command: ExtractCommand): Promise<void> {
   const output = new Output({ ...command, stdoutIsTaken: false })
   await run(output, async signal => {
     const existing = overwrite ? 'overwrite' : keepExisting ? 'keep' : 'refuse'
-    const target = extract(directory, {
-      ...options,
-      existing,
-      limits: limitsOf(command),
-      onEvent: output.event,
-    })
     let unreadable = 0
     const onUnreadable = (path: Uint8Array, message: string) => {
       unreadable++
       output.event({ type: 'problem', code: 'SYSTEM_CALL', path, message })
     }
-    const input = await openInput(file, signal, command.salvage ? onUnreadable : undefined)
-    await pipeline(input, target, { signal })
+    const { stream, source }: LentInput =
+      options.salvage || !options.zeroCopy
+        ? {
+            stream: await openInput(file, signal, options.salvage ? onUnreadable : undefined),
+            source: undefined,
+          }
+        : await openLentInput(file, directory, signal)
+    const target = extractFrom(source, directory, {
+      ...options,
+      existing,
+      limits: limitsOf(command),
+      onEvent: output.event,
+    })
+    await pipeline(stream, target, { signal })
     const { summary } = target
     return {
       status: unreadable + summary.target.problems + summary.archive.losses > 0 ? DIFFERS : DONE,

@@ -33,7 +33,10 @@ import { checkTrailer, type Totals } from './trailer.js'
 /** The records of one segment: all checks were made but one, that the SHA-256 of `payload` is `payloadDigest`. */
 export interface DecodedSegment {
   readonly records: readonly ArchiveRecord[]
+  /** What the bytes of the data are views of. */
   readonly payload: Uint8Array
+  /** In bytes from the start of the archive. */
+  readonly payloadOffset: number
   /** Absent where the archive leaves it out. */
   readonly payloadDigest: Uint8Array | undefined
   /** Of the segment, in bytes from the start of the archive. */
@@ -228,7 +231,13 @@ export class ArchiveParser {
       names.finish()
       blocks.finish()
       this.#totals.segments++
-      return { records, payload, payloadDigest: this.#payloadDigest(header, reader), offset: header.offset }
+      return {
+        records,
+        payload,
+        payloadOffset: rowsAt + header.rowsLength + header.blocks * 4,
+        payloadDigest: this.#payloadDigest(header, reader),
+        offset: header.offset,
+      }
     } catch (error) {
       throw located(error, at, this.#structure.path())
     }

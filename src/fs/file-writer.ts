@@ -21,6 +21,7 @@ import { errnoName } from '../sys/koffi.js'
 import { type Status, statFd } from '../sys/status.js'
 import { CloneLadder } from './clone-ladder.js'
 import { CloneQueue, type OpenTarget, type RestoredFile } from './clone-queue.js'
+import { DataCloner } from './data-cloner.js'
 import type { Directory, DirectoryTree } from './directory-tree.js'
 import type { MetadataWriter } from './metadata-writer.js'
 import type { WriteRequest } from './write-request.js'
@@ -57,6 +58,8 @@ const DEFAULT_FILE_MODE = 0o666
 const PERMISSIONS = 0o777
 const OWNER_CAN_READ = 0o400
 const OWNER_CAN_WRITE = 0o200
+/** Up to this many bytes, to write them takes no longer than to clone them. */
+const SMALLEST_CLONE = 16 * 1024
 /** Below this a synchronous write is faster than the way to another thread and back. */
 const SMALL_WRITE = 128 * 1024
 
@@ -67,6 +70,7 @@ export class FileWriter {
   readonly #metadata: MetadataWriter
   readonly #onFinish: (finished: FinishedFile) => void
   readonly #queue: CloneQueue
+  readonly #cloner: DataCloner | undefined
   readonly #space = new DataSpace<FileRange>(
     1,
     (place, length, next) => place.file === next.file && place.offset + length === next.offset,
@@ -85,6 +89,7 @@ export class FileWriter {
     this.#metadata = metadata
     this.#onFinish = onFinish
     const ladder = new CloneLadder(request.reflink, request.summary)
+    this.#cloner = request.zeroCopy ? new DataCloner(SMALLEST_CLONE) : undefined
     this.#queue = new CloneQueue(tree, ladder, target => this.#finish(target as OpenFile))
   }
 
@@ -160,15 +165,23 @@ export class FileWriter {
     this.#file = undefined
   }
 
-  #data(open: OpenFile, { bytes, mayBeShared }: Data): void | Promise<void> {
+  #data(open: OpenFile, { bytes, from, mayBeShared }: Data): void | Promise<void> {
+    const { summary } = this.#request
     const { fd, file, size } = open
     const length = bytes.byteLength
     this.#space.append(0, length, { file, offset: size })
-    this.#queue.wrote(file)
-    this.#request.summary.writtenBytes += length
     open.size += length
     open.hasData = true
     open.endsInGap = false
+    if (
+      from &&
+      this.#cloner?.clone({ from, length, target: fd, targetDevice: file.dev, targetOffset: size })
+    ) {
+      summary.zeroCopyBytes += length
+      return
+    }
+    this.#queue.wrote(file)
+    summary.writtenBytes += length
     if (length <= SMALL_WRITE) return writeAt(fd, bytes, size)
     return writeAtAsync(fd, bytes, size).then(() => {
       if (mayBeShared) startWriteback(fd, size, length)

@@ -10,6 +10,8 @@ export interface WriteSummary extends CloneSummary {
   logicalBytes: number
   /** Bytes of data that were written. */
   writtenBytes: number
+  /** Bytes of data that were cloned from where they lay, and not written. */
+  zeroCopyBytes: number
   holeBytes: number
   missingBytes: number
   /** Everything that is not in the target as it was at the source. */
@@ -19,6 +21,8 @@ export interface WriteSummary extends CloneSummary {
 export interface WriteRequest {
   readonly directory: Uint8Array
   readonly reflink: Reflink
+  /** Clone data from where it says that it comes from. */
+  readonly zeroCopy: boolean
   readonly existing: Existing
   readonly policy: MetadataPolicy
   /** Make device nodes. */

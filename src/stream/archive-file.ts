@@ -25,7 +25,7 @@ export interface ArchiveFileOptions extends ExtentEncoderOptions, Common {
 
 export interface ArchiveFileSummary extends EncodeSummary {
   /** Bytes of blocks that were cloned from where they lay, and not written. */
-  clonedBytes: number
+  zeroCopyBytes: number
 }
 
 export interface ArchiveFile extends Sink<ArchiveFileSummary> {
@@ -75,7 +75,7 @@ export function archiveFile(file: Path, options: ArchiveFileOptions = {}): Archi
     blocks: 0,
     dataBytes: 0,
     logicalBytes: 0,
-    clonedBytes: 0,
+    zeroCopyBytes: 0,
   }
   const thread = new DigestThread()
   let encoder: ArchiveEncoder
@@ -104,9 +104,8 @@ export function archiveFile(file: Path, options: ArchiveFileOptions = {}): Archi
     const head = encoder.seal(segment, await digest)
     await blocks
     await write([head, ...segment.edge], segment.position.offset)
-    const { clonedBytes } = writer
     summary.archiveBytes += segment.layout.wholeBlocks * blockSize
-    Object.assign(summary, encoder.totals, { clonedBytes })
+    Object.assign(summary, encoder.totals, { zeroCopyBytes: writer.clonedBytes })
   }
 
   async function write(parts: readonly Uint8Array[], offset: number): Promise<void> {

@@ -7,7 +7,7 @@ import { equalBytes } from '../format/bytes.js'
 import type { Limits } from '../format/limits.js'
 import { SalvageParser } from '../format/salvage-parser.js'
 import type { Totals } from '../format/trailer.js'
-import { type ArchiveRecord, lengthOf } from '../record.js'
+import { type ArchiveRecord, lengthOf, type Source } from '../record.js'
 import { type Items, type Steps, wait } from '../steps.js'
 import { type Stage, type StageHooks, stage } from './stage.js'
 
@@ -43,19 +43,32 @@ type Writable<T> = { -readonly [K in keyof T]: T[K] }
  * @throws through the stream, every code of docs/FORMAT.md, "What readers refuse"
  */
 export function extentDecoder(options: ExtentDecoderOptions = {}): Stage<ArchiveRecord, DecodeSummary> {
-  const { summary, hooks } = decoding(options, records => records)
+  return lendingDecoder(options, noSource)
+}
+
+/** As an extentDecoder, of all the bytes of a source in their order: each data says where in it it comes from. */
+export function lendingDecoder(
+  options: ExtentDecoderOptions,
+  source: () => Source | undefined,
+): Stage<ArchiveRecord, DecodeSummary> {
+  const { summary, hooks } = decoding(options, records => records, source)
   return stage(summary, hooks, options.signal)
 }
 
+function noSource(): undefined {
+  return undefined
+}
+
 /**
- * As an extentDecoder, but where the archive is not sound its records merely end: the error goes to `onError`, once
+ * As a lendingDecoder, but where the archive is not sound its records merely end: the error goes to `onError`, once
  * everything that comes after this stage has had what came before.
  */
 export function lastingDecoder(
   options: ExtentDecoderOptions,
+  source: () => Source | undefined,
   onError: (error: unknown) => void,
 ): Stage<ArchiveRecord, DecodeSummary> {
-  const { summary, hooks } = decoding(options, records => records)
+  const { summary, hooks } = decoding(options, records => records, source)
   const { transform, flush } = hooks
   let hasFailed = false
   function* lasting(work: (() => Items<ArchiveRecord>) | undefined): Steps<ArchiveRecord> {
@@ -78,6 +91,7 @@ export function lastingDecoder(
 export function decoding<Out>(
   { limits = {}, salvage = false, onEvent = () => undefined }: ExtentDecoderOptions,
   put: (records: readonly ArchiveRecord[]) => Iterable<Out>,
+  source: () => Source | undefined = noSource,
 ): {
   readonly summary: DecodeSummary
   readonly hooks: StageHooks<Uint8Array, Out>
@@ -124,7 +138,8 @@ export function decoding<Out>(
       throw new ReftarError('CHECKSUM_MISMATCH', message, { offset: segment.offset })
     }
     Object.assign(summary, totals)
-    yield* put(segment.records)
+    const lender = source()
+    yield* put(lender ? lentRecords(segment, lender) : segment.records)
   }
 
   return {
@@ -145,6 +160,16 @@ export function decoding<Out>(
       close: () => thread.close(),
     },
   }
+}
+
+/** The records of a segment of a source. */
+function lentRecords({ records, payload, payloadOffset }: DecodedSegment, source: Source): ArchiveRecord[] {
+  return records.map(record => {
+    if (record.kind !== 'data') return record
+    // Data is a view of the payload that it came in.
+    const offset = payloadOffset + record.bytes.byteOffset - payload.byteOffset
+    return { ...record, from: { source, offset } }
+  })
 }
 
 /** The work of an extentDecoder that makes the best of what it gets. */

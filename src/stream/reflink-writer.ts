@@ -16,6 +16,11 @@ export interface WriteOptions extends Common {
    */
   readonly reflink?: Reflink
   /**
+   * Clone data too, where it says that it comes `from` a file on the same filesystem, in place of writing it; true by
+   * default. With `reflink` as `exact` or `never`, data is always written.
+   */
+  readonly zeroCopy?: boolean
+  /**
    * What becomes of names that exist in the target, except directories, which are merged. `refuse`, the default, fails;
    * `keep` leaves them as they are, and tells each as a problem; `overwrite` replaces them, and sets the metadata of
    * directories that exist.
@@ -58,6 +63,7 @@ export function recordSink(
   const isRoot = process.geteuid?.() === 0
   const {
     reflink = 'auto',
+    zeroCopy = true,
     existing = 'refuse',
     keepPartial = false,
     sameOwner = isRoot,
@@ -76,6 +82,7 @@ export function recordSink(
     files: 0,
     logicalBytes: 0,
     writtenBytes: 0,
+    zeroCopyBytes: 0,
     clonedBytes: 0,
     copiedBytes: 0,
     copyReasons: {},
@@ -93,6 +100,7 @@ export function recordSink(
         writer = new TreeWriter({
           directory: target,
           reflink,
+          zeroCopy: zeroCopy && (reflink === 'auto' || reflink === 'always'),
           existing,
           policy: { sameOwner, samePermissions, numericOwner },
           devices,
