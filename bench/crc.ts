@@ -4,6 +4,7 @@ import { crc32 as zlibCrc32 } from 'node:zlib'
 import { Bench } from 'tinybench'
 import { loadBlockKernel } from '../src/crc/block-kernel.js'
 import { loadCrc32 } from '../src/crc/crc32.js'
+import { median } from './figures.js'
 import { RandomBytes } from './random.js'
 import { printTable } from './table.js'
 
@@ -49,11 +50,6 @@ async function main(): Promise<void> {
       return [name, ...[Math.min(...all), median(all), Math.max(...all), ratio].map(n => n.toFixed(2))]
     }),
   ])
-}
-
-function median(values: number[]): number {
-  const sorted = values.toSorted((a, b) => a - b)
-  return ((sorted[(sorted.length - 1) >> 1] ?? 0) + (sorted[sorted.length >> 1] ?? 0)) / 2
 }
 
 await main()

@@ -19,6 +19,8 @@ export interface Tool {
   readonly version: string | undefined
   /** Whether it can take this corpus on this filesystem. */
   readonly takes?: (corpus: string, filesystem: string) => boolean
+  /** Of the name that an archive has to have. */
+  readonly suffix?: string
   /** What is to be there before an archive can be made. */
   readonly prepare?: (archive: string) => Command
   readonly createPipe?: (source: Source) => Command
@@ -84,17 +86,18 @@ export function allTools(cli: string | undefined): Tool[] {
     {
       name: 'casync',
       version: versionOf('casync', '--version'),
-      createPipe: ({ root, name }) => ['casync', 'make', '-', join(root, name)],
+      suffix: '.catar',
+      createPipe: ({ root, name }) => ['casync', 'make', '--what=archive', '-', join(root, name)],
       createFile: ({ root, name }, archive) => ['casync', 'make', archive, join(root, name)],
-      extractPipe: target => ['casync', 'extract', '-', target],
+      extractPipe: target => ['casync', 'extract', '--what=archive', '-', target],
       extractFile: (archive, target) => ['casync', 'extract', archive, target],
     },
     {
       name: 'borg',
       version: versionOf('borg', '--version'),
-      prepare: archive => ['borg', 'init', '-e', 'none', archive],
-      createFile: ({ root, name }, archive) => within(root, ['borg', 'create', `${archive}::a`, name]),
-      extractFile: (archive, target) => within(target, ['borg', 'extract', `${archive}::a`]),
+      prepare: archive => borg(archive, 'init', '-e', 'none', archive),
+      createFile: ({ root, name }, archive) => within(root, borg(archive, 'create', `${archive}::a`, name)),
+      extractFile: (archive, target) => within(target, borg(archive, 'extract', `${archive}::a`)),
     },
     {
       name: 'restic',
@@ -134,6 +137,11 @@ function sends({ root, name }: Source): string[] {
     const parent = i > 0 ? `-p ${quote(join(root, name, snapshots[i - 1] ?? ''))}` : ''
     return `btrfs send -q ${parent} ${quote(join(root, name, snapshot))}`
   })
+}
+
+/** What it remembers of repositories is to be forgotten with this one. */
+function borg(repository: string, ...command: string[]): Command {
+  return ['env', `BORG_BASE_DIR=${repository}.base`, 'borg', ...command]
 }
 
 function restic(repository: string, ...command: string[]): Command {
