@@ -5,6 +5,7 @@ import t from 'tap'
 import { treeRecords } from '../src/fs/tree-records.js'
 import type { TreeSummary } from '../src/fs/tree-request.js'
 import type { ArchiveRecord } from '../src/record.js'
+import { drive, type Items, type Steps } from '../src/steps.js'
 import { treeSource } from '../src/stream/tree-source.js'
 import { compareTrees } from './support/compare-trees.js'
 import { cloneRange, fiemap } from './support/fiemap.js'
@@ -28,7 +29,7 @@ process.umask(0o022)
 
 /** The walk itself, which goes on only when it is asked for the next record. */
 function walk(directory: string): {
-  records: AsyncGenerator<ArchiveRecord>
+  records: Steps<ArchiveRecord>
   summary: TreeSummary
   told: string[]
 } {
@@ -63,20 +64,20 @@ function walk(directory: string): {
 
 /** All records; `act` runs once, when the first record is out for which `when` holds. */
 async function taken(
-  records: AsyncIterable<ArchiveRecord>,
+  records: Items<ArchiveRecord> | AsyncIterable<ArchiveRecord>,
   when: (record: ArchiveRecord, entry: string) => boolean,
   act: () => void,
 ): Promise<ArchiveRecord[]> {
   const all: ArchiveRecord[] = []
   let entry = ''
   let hasActed = false
-  for await (const record of records) {
+  await drive(records, record => {
     if (record.kind === 'entry') entry = Buffer.from(record.name).toString()
     all.push(record)
-    if (hasActed || !when(record, entry)) continue
+    if (hasActed || !when(record, entry)) return
     hasActed = true
     act()
-  }
+  })
   if (!hasActed) throw new Error('the moment never came')
   return all
 }
@@ -347,9 +348,9 @@ t.test('names that come and go', async t => {
   fs.writeFileSync(join(directory, 'elsewhere/secret'), 'secret')
   const { records, told } = walk(source)
   const all: ArchiveRecord[] = []
-  for await (const record of records) {
+  await drive(records, record => {
     all.push(record)
-    if (record.kind !== 'entry') continue
+    if (record.kind !== 'entry') return
     const name = Buffer.from(record.name).toString()
     if (name === 'a') {
       fs.rmSync(inside('gone'))
@@ -360,7 +361,7 @@ t.test('names that come and go', async t => {
       if (name === 'd1') fs.symlinkSync('../elsewhere', inside(name))
       if (name === 'd2') fs.mkdirSync(inside(name))
     }
-  }
+  })
   const entries = all.flatMap(record => (record.kind === 'entry' ? Buffer.from(record.name).toString() : []))
   const opened = ['d1', 'd2', 'd3'].flatMap(name => [name, `in-${name}`])
   t.same(entries, ['', 'a', ...opened, 'tolink', 'z'], 'directories are those that were opened')

@@ -523,7 +523,7 @@ t.test(`a tree of ${DEPTH} levels`, async t => {
   const bottom = `${'d/'.repeat(DEPTH)}bottom`
 
   await t.test('by the command', async t => {
-    const created = await reftar(['create', '-f', 'a', '-C', source, '.'], inHere)
+    const created = await reftar(['create', '--no-zero-copy', '-f', 'a', '-C', source, '.'], inHere)
     const list = await reftar(['list', '-f', 'a'], inHere)
     const verified = await reftar(['verify', '-f', 'a'], inHere)
     const against = await reftar(['verify', '-f', 'a', '--against', source], inHere)

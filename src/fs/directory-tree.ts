@@ -28,6 +28,8 @@ export class DirectoryTree {
   readonly #changed: ErrorCode
   /** Open descriptors, the one that was used last at the end. */
   readonly #open = new Map<Directory, number>()
+  /** The one that was used last. */
+  #last: Directory | undefined
   #roots = 0
   #isClosed = false
 
@@ -58,7 +60,8 @@ export class DirectoryTree {
   fd(directory: Directory): number {
     const known = this.#open.get(directory)
     if (known !== undefined) {
-      if (directory.parent) {
+      if (directory.parent && directory !== this.#last) {
+        this.#last = directory
         this.#open.delete(directory)
         this.#open.set(directory, known)
       }
@@ -142,6 +145,7 @@ export class DirectoryTree {
   }
 
   #keep(directory: Directory, fd: number): void {
+    this.#last = directory
     this.#open.set(directory, fd)
     if (this.#open.size <= this.#limit + this.#roots) return
     for (const [oldest, oldFd] of this.#open) {

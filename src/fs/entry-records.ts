@@ -1,13 +1,15 @@
 import { constants } from 'node:fs'
 import { type ErrorCode, ReftarError } from '../errors.js'
 import type { ArchiveRecord, Entry, Metadata } from '../record.js'
+import type { Steps } from '../steps.js'
 import { O_PATH, openat } from '../sys/directory.js'
+import { ELOOP } from '../sys/errno.js'
 import { close, OPEN_FILE } from '../sys/file.js'
 import { isSameFile, S_IFDIR, S_IFREG, type Status, statFd, typeOf } from '../sys/status.js'
 import type { Directory, DirectoryTree } from './directory-tree.js'
 import type { OnFailure } from './extended-attributes.js'
 import { type ExaminedFile, type FileClone, FileRecords } from './file-records.js'
-import { captureMetadata, entryTypeOf, hasContent, plainMetadata } from './metadata.js'
+import { captureExtras, type Extras, entryTypeOf, hasContent, plainMetadata } from './metadata.js'
 import { isUntold, Storages } from './shared-extents.js'
 import { Sharing } from './sharing.js'
 import type { TreeRequest } from './tree-request.js'
@@ -20,6 +22,10 @@ export interface Found {
   readonly directory: Directory
   readonly name: Uint8Array
   readonly path: Uint8Array
+}
+
+/** Whose status was asked for. */
+export interface FoundEntry extends Found {
   readonly status: Status
 }
 
@@ -41,7 +47,7 @@ export class EntryRecords {
     this.#tree = tree
     this.#request = request
     this.#sharing = new Sharing(tree, this.#storages, request)
-    this.#files = new FileRecords(tree, this.#sharing)
+    this.#files = new FileRecords(tree, this.#sharing, request.summary)
   }
 
   /** Of the entry that came last. */
@@ -71,7 +77,7 @@ export class EntryRecords {
   }
 
   /** @param opened - the directory, where it can be opened @throws SYSTEM_CALL */
-  directory({ parent, name, path, status }: Found, opened: Directory | undefined): Entry {
+  directory({ parent, name, path, status }: FoundEntry, opened: Directory | undefined): Entry {
     const { numericOwner, onEntry } = this.#request
     const fd = opened && this.#tree.fd(opened)
     const metadata =
@@ -81,7 +87,7 @@ export class EntryRecords {
   }
 
   /** A hard link, where the same inode came before; undefined for what is new. */
-  link({ parent, name, path, status }: Found): Entry | undefined {
+  link({ parent, name, path }: Found, status: Status): Entry | undefined {
     const linkTo = this.#linkTo(status)
     if (!linkTo) return undefined
     this.#request.onEntry(path, 0)
@@ -89,12 +95,15 @@ export class EntryRecords {
   }
 
   /** Whatever is neither file nor directory. @throws SYSTEM_CALL */
-  *special({ parent, directory, name, path, status }: Found): Generator<ArchiveRecord, undefined, undefined> {
+  *special({ parent, directory, name, path, status }: FoundEntry): Iterable<ArchiveRecord> {
     const fd = openat(this.#tree.fd(directory), name, O_PATH | constants.O_NOFOLLOW)
     try {
       const opened = statFd(fd)
       const type = entryTypeOf(opened)
-      if (!isSameFile(opened, status) || type !== entryTypeOf(status) || !type) return this.#replaced(path)
+      if (!isSameFile(opened, status) || type !== entryTypeOf(status) || !type) {
+        this.replaced(path)
+        return
+      }
       const metadata = this.#capture(fd, opened, path)
       const entry = this.#entry(parent, name, type, metadata, opened.nlink > 1)
       this.#remember(opened, entry)
@@ -103,47 +112,56 @@ export class EntryRecords {
     } finally {
       close(fd)
     }
-    return undefined
   }
 
-  /** A file with its extents and its end. @throws SYSTEM_CALL */
-  async *file(found: Found): AsyncGenerator<ArchiveRecord, undefined, undefined> {
-    const { parent, directory, name, path, status: seen } = found
-    const fd = openat(this.#tree.fd(directory), name, OPEN_FILE)
+  /**
+   * A file with its extents and its end, or a hard link to it. Returns false for what is no file.
+   *
+   * @param isWanted - asked when its status is known
+   * @throws SYSTEM_CALL
+   */
+  *file(found: Found, isWanted: (status: Status) => boolean): Steps<ArchiveRecord, boolean> {
+    const { parent, directory, name, path } = found
+    const fd = openFile(this.#tree.fd(directory), name)
+    if (fd === undefined) return false
     let clone: FileClone | undefined
     try {
       const opened = statFd(fd)
-      if (!isSameFile(opened, seen) || typeOf(opened) !== S_IFREG) return this.#replaced(path)
+      if (typeOf(opened) !== S_IFREG) return false
+      if (!isWanted(opened)) return true
+      const link = this.link(found, opened)
+      if (link) {
+        yield link
+        return true
+      }
       if (!Number.isSafeInteger(opened.size)) {
         const message = `left out: its size is ${opened.size} bytes, the limit is 2^53 - 1`
-        return this.#problem('SOURCE_SKIPPED', path, message)
+        this.#problem('SOURCE_SKIPPED', path, message)
+        return true
       }
       // First of all: for a file that the kernel makes up, it is a change.
-      const captured = this.#capture(fd, opened, path)
-      const file = await this.#files.examine(fd, opened, directory, name)
-      const { reserved } = file
-      clone = this.#snapshot(file, directory, captured)
+      const extras = this.#extras(fd, opened, path)
+      const file = yield* this.#files.examine(fd, opened, directory, name)
+      clone = this.#snapshot(file, directory, extras)
       const status = clone?.status ?? file.status
-      const metadata = {
-        ...captured,
-        ...plainMetadata(status, this.#request.numericOwner),
-        ...(reserved !== undefined && { reserved }),
-      }
-      const entry = this.#entry(parent, name, 'file', metadata, status.nlink > 1)
+      const metadata = { ...plainMetadata(status, this.#request.numericOwner), ...extras }
+      const { reserved } = file
+      const whole = reserved === undefined ? metadata : { ...metadata, reserved }
+      const entry = this.#entry(parent, name, 'file', whole, status.nlink > 1)
       this.#remember(status, entry)
       yield entry
       yield* this.#content(this.#files.read(file, clone), path)
+      return true
     } finally {
       if (clone) close(clone.fd)
       close(fd)
     }
-    return undefined
   }
 
-  #snapshot(file: ExaminedFile, directory: Directory, metadata: Metadata): FileClone | undefined {
+  #snapshot(file: ExaminedFile, directory: Directory, extras: Extras): FileClone | undefined {
     if (!this.#request.snapshot) return undefined
     try {
-      return this.#files.clone(file, directory, metadata)
+      return this.#files.clone(file, directory, extras)
     } catch (error) {
       if (!(error instanceof ReftarError) || error.errno === undefined) throw error
       this.#note(`files are read as they are, without a snapshot: ${error.message}`)
@@ -151,21 +169,9 @@ export class EntryRecords {
     }
   }
 
-  async *#content(
-    reading: ReturnType<FileRecords['read']>,
-    path: Uint8Array,
-  ): AsyncGenerator<ArchiveRecord, void, undefined> {
+  *#content(reading: ReturnType<FileRecords['read']>, path: Uint8Array): Steps<ArchiveRecord> {
     const { summary, onEntry } = this.#request
-    let step = await reading.next()
-    try {
-      for (; !step.done; step = await reading.next()) {
-        this.#count()
-        yield step.value
-      }
-    } finally {
-      if (!step.done) await reading.return(undefined as never)
-    }
-    const { size, isWhole, missing, failure } = step.value
+    const { size, isWhole, missing, failure } = yield* reading
     if (failure) this.#problem(failure.code, path, `could not be read to its end: ${failure.message}`)
     if (!isWhole) {
       summary.changed++
@@ -174,15 +180,7 @@ export class EntryRecords {
     if (missing > 0) this.#problem('SYSTEM_CALL', path, `${missing} bytes could not be read and are missing`)
     summary.files++
     summary.logicalBytes += size
-    this.#count()
     onEntry(path, size)
-  }
-
-  #count(): void {
-    const { summary } = this.#request
-    const { bytesRead, sharedBytes, holeBytes, missingBytes } = this.#files.tally
-    summary.bytesRead = bytesRead + this.#sharing.bytesCompared
-    Object.assign(summary, { sharedBytes, holeBytes, missingBytes })
   }
 
   #entry(parent: number, name: Uint8Array, type: Entry['type'], metadata: Metadata, linked = false): Entry {
@@ -191,11 +189,16 @@ export class EntryRecords {
   }
 
   #capture(fd: number, status: Status, path: Uint8Array): Metadata {
+    const extras = this.#extras(fd, status, path)
+    return { ...plainMetadata(status, this.#request.numericOwner), ...extras }
+  }
+
+  #extras(fd: number, status: Status, path: Uint8Array): Extras {
     const onFailure: OnFailure = (what, error) =>
       this.#problem(error.code, path, `${what} could not be read: ${error.message}`)
     // What is open with O_PATH only cannot tell which filesystem it is on.
     const filesystem = hasContent(status) ? this.#storages.of(fd, status).type : 0
-    return captureMetadata(fd, status, filesystem, this.#request.numericOwner, onFailure)
+    return captureExtras(fd, status, filesystem, onFailure)
   }
 
   /** The ordinal of the entry that is the same inode, if there was one. */
@@ -213,11 +216,11 @@ export class EntryRecords {
     this.#links.set(`${status.dev}:${status.ino}`, { ordinal: entry.ordinal, left: status.nlink - 1 })
   }
 
-  #replaced(path: Uint8Array): undefined {
+  replaced(path: Uint8Array): void {
     this.#problem('SOURCE_CHANGED', path, 'replaced while it was archived, so it is left out')
   }
 
-  #problem(code: ErrorCode, path: Uint8Array, message: string): undefined {
+  #problem(code: ErrorCode, path: Uint8Array, message: string): void {
     this.#request.onProblem(code, path, message)
   }
 
@@ -226,5 +229,15 @@ export class EntryRecords {
     if (this.#noted.has(message)) return
     this.#noted.add(message)
     this.#request.onNote(message)
+  }
+}
+
+/** Undefined for a symbolic link. @throws SYSTEM_CALL */
+function openFile(directory: number, name: Uint8Array): number | undefined {
+  try {
+    return openat(directory, name, OPEN_FILE)
+  } catch (error) {
+    if (error instanceof ReftarError && error.errno === ELOOP) return undefined
+    throw error
   }
 }

@@ -26,7 +26,7 @@ export interface IgnoreFiles {
 type Matches = (path: string, isDirectory: boolean) => boolean
 
 const GITIGNORE = Buffer.from('.gitignore')
-const CACHEDIR_TAG = Buffer.from('CACHEDIR.TAG')
+export const CACHEDIR_TAG = Buffer.from('CACHEDIR.TAG')
 /** The Cache Directory Tagging Specification, https://bford.info/cachedir/ */
 const SIGNATURE = Buffer.from('Signature: 8a477f597d28d172789f06886806bc55')
 /** An ignore file longer than this is none. In bytes. */
@@ -74,12 +74,11 @@ export class Exclusion {
     return { rules, prefixLength: text === '' ? 0 : text.length + 1, outer: above }
   }
 
-  /** Of all names in a directory, those that are not left out as a cache. */
-  withoutCache(fd: number, names: string[]): { readonly names: string[]; readonly isCache: boolean } {
-    if (!this.#options.caches) return { names, isCache: false }
-    const head = readSmall(fd, CACHEDIR_TAG, SIGNATURE.byteLength)
-    if (!head?.equals(SIGNATURE)) return { names, isCache: false }
-    return { names: names.filter(name => name === latin1(CACHEDIR_TAG)), isCache: true }
+  /** Whether what is in a directory is left out as a cache, but its tag. */
+  isCache(fd: number): boolean {
+    return (
+      this.#options.caches && readSmall(fd, CACHEDIR_TAG, SIGNATURE.byteLength)?.equals(SIGNATURE) === true
+    )
   }
 }
 

@@ -1,23 +1,26 @@
 import { ReftarError } from '../errors.js'
 import type { Data, Extent, Missing, Source } from '../record.js'
+import { type Steps, wait } from '../steps.js'
 import { readAt, readAtAsync, SMALL_READ, seekData, seekHole } from '../sys/file.js'
 import { statFd } from '../sys/status.js'
 import type { EmptyRange } from './shared-extents.js'
 import type { FileSharing, PlannedRange } from './sharing.js'
+import type { TreeSummary } from './tree-request.js'
 
 /** Bytes of one read of a large file. */
 const READ = 1024 * 1024
+/** Reads that are under way at a time. */
+const IN_FLIGHT = 2
 /** The unit in which a range that cannot be read is narrowed down. */
 const SECTOR = 4096
 
 /** Counts what a whole record stream holds and took. */
-export interface ReadTally {
-  /** The address that the next data byte gets. */
+export type ReadTally = Pick<TreeSummary, 'bytesRead' | 'holeBytes' | 'missingBytes' | 'sharedBytes'>
+
+/** Where a record stream has got to. */
+export interface Position {
+  /** That the next data byte gets. */
   address: number
-  bytesRead: number
-  holeBytes: number
-  missingBytes: number
-  sharedBytes: number
 }
 
 /** What is known of an open file before it is read. */
@@ -36,17 +39,19 @@ export interface ReadablePlan {
  * The extents of an open file: holes by SEEK_HOLE, of which some are reserved storage; references for storage that was
  * archived before, data for the rest. Ends early when the file turns out to be shorter.
  */
-export async function* fileExtents(
+export function* fileExtents(
   fd: number,
   { size, isUnsized, sharing, source }: ReadablePlan,
+  position: Position,
   tally: ReadTally,
-): AsyncGenerator<Extent, void, undefined> {
+): Steps<Extent> {
   const planned = sharing?.ranges() ?? NOTHING[Symbol.iterator]()
   let plan = planned.next().value as PlannedRange | undefined
   const empty = sharing?.map.empty ?? []
+  const isFull = sharing?.map.isFull ?? false
   let next = 0
   for (let at = 0; at < size; ) {
-    const found = seekData(fd, at)
+    const found = isFull ? at : seekData(fd, at)
     // No data after here: a hole, or a file that has become shorter.
     const start = Math.min(size, found ?? statFd(fd).size)
     if (start > at) {
@@ -54,7 +59,7 @@ export async function* fileExtents(
       yield* holes(at, start, empty)
     }
     if (found === undefined || start === size) break
-    const end = Math.min(size, seekHole(fd, start) ?? size)
+    const end = isFull ? size : Math.min(size, seekHole(fd, start) ?? size)
     for (at = start; at < end; ) {
       while (plan && plan.offset + plan.length <= at) plan = planned.next().value as PlannedRange | undefined
       const isPlanned = plan !== undefined && plan.offset <= at
@@ -69,7 +74,7 @@ export async function* fileExtents(
           tally.holeBytes += length
           yield { kind: 'hole', length, preallocated: hole.preallocated }
         } else {
-          tally.address += length
+          position.address += length
           tally.bytesRead += length
           yield { kind: 'data', bytes, mayBeShared: false }
         }
@@ -83,28 +88,25 @@ export async function* fileExtents(
         tally.sharedBytes += length
         yield { kind: 'reference', address: plan.address + at - plan.offset, length, origin: 'shared' }
       } else {
-        let done = 0
-        for await (const extent of readRange(fd, at, length, isPlanned)) {
-          if (extent.kind === 'data') {
-            const length = extent.bytes.byteLength
-            const offset = at + done
-            if (plan && isPlanned) sharing?.archived(plan, offset, length, tally.address)
-            tally.address += length
-            tally.bytesRead += length
-            done += length
-            yield source ? { ...extent, from: { source, offset } } : extent
-          } else {
+        const range = isPlanned ? plan : undefined
+        const count = (extent: Data | Missing, offset: number): Data | Missing => {
+          if (extent.kind === 'missing') {
             tally.missingBytes += extent.length
-            done += extent.length
-            yield extent
+            return extent
           }
+          const length = extent.bytes.byteLength
+          if (range) sharing?.archived(range, offset, length, position.address)
+          position.address += length
+          tally.bytesRead += length
+          return source ? { ...extent, from: { source, offset } } : extent
         }
+        const done = yield* readRange(fd, at, length, range !== undefined, count)
         if (done < length) return
       }
       at = until
     }
   }
-  if (isUnsized) yield* beyond(fd, size, tally)
+  if (isUnsized) yield* beyond(fd, size, position, tally)
 }
 
 const NOTHING: readonly PlannedRange[] = []
@@ -118,11 +120,7 @@ function isZero(bytes: Uint8Array): boolean {
 }
 
 /** The hole from `start` to `end`, in the parts that have reserved storage and those that have none. */
-function* holes(
-  start: number,
-  end: number,
-  empty: readonly EmptyRange[],
-): Generator<Extent, void, undefined> {
+function* holes(start: number, end: number, empty: readonly EmptyRange[]): Iterable<Extent> {
   let at = start
   for (const { offset, length, preallocated } of empty) {
     const [from, to] = [Math.max(at, offset), Math.min(end, offset + length)]
@@ -135,63 +133,74 @@ function* holes(
 }
 
 /** What a file without a true size gives beyond it. @throws SYSTEM_CALL */
-async function* beyond(fd: number, size: number, tally: ReadTally): AsyncGenerator<Data, void, undefined> {
+function* beyond(fd: number, size: number, position: Position, tally: ReadTally): Iterable<Data> {
   for (let at = size; ; ) {
     const bytes = readAt(fd, at, SMALL_READ)
     if (bytes.byteLength === 0) return
     at += bytes.byteLength
-    tally.address += bytes.byteLength
+    position.address += bytes.byteLength
     tally.bytesRead += bytes.byteLength
     yield { kind: 'data', bytes, mayBeShared: false }
   }
 }
 
-/** Data, one read after the other with the next one under way; it is shorter where the file ends. */
-async function* readRange(
+/** Takes note of what a read gave at an offset, and says what becomes of it. */
+type Count = (extent: Data | Missing, offset: number) => Data | Missing
+
+/** A read that is under way. */
+interface Reading {
+  readonly at: number
+  /** In bytes. */
+  readonly length: number
+  readonly bytes: Promise<Uint8Array>
+}
+
+/** Data, one read after the other with the next ones under way. Returns its length: less where the file ends. */
+function* readRange(
   fd: number,
   offset: number,
   length: number,
   mayBeShared: boolean,
-): AsyncGenerator<Data | Missing, void, undefined> {
+  count: Count,
+): Steps<Extent, number> {
+  if (length <= SMALL_READ) return yield* orMissing(fd, offset, length, mayBeShared, count)
   const end = offset + length
-  if (length <= SMALL_READ) {
-    return yield* orMissing(fd, offset, length, mayBeShared, () => readAt(fd, offset, length))
-  }
-  const begin = (at: number) => {
-    const until = Math.min(end, at + READ - (at % READ))
-    const bytes = at < end ? readAtAsync(fd, at, until - at) : undefined
-    bytes?.catch(() => undefined)
-    return { at, until, bytes }
-  }
-  let next = begin(offset)
+  const underWay: Reading[] = []
+  let next = offset
   try {
-    while (next.bytes) {
-      const { at, until, bytes } = next
-      next = begin(until)
-      let done = 0
-      for await (const extent of orMissing(fd, at, until - at, mayBeShared, () => bytes)) {
-        done += extent.kind === 'data' ? extent.bytes.byteLength : extent.length
-        yield extent
+    for (let at = offset; at < end; ) {
+      while (next < end && underWay.length < IN_FLIGHT) {
+        const length = Math.min(end - next, READ - (next % READ))
+        const bytes = readAtAsync(fd, next, length)
+        bytes.catch(() => undefined)
+        underWay.push({ at: next, length, bytes })
+        next += length
       }
-      if (done < until - at) return
+      const reading = underWay.shift() as Reading
+      const done = yield* orMissing(fd, at, reading.length, mayBeShared, count, reading.bytes)
+      at += done
+      if (done < reading.length) return at - offset
     }
+    return length
   } finally {
-    await next.bytes?.catch(() => undefined)
+    // Nobody closes the file while a thread reads from it.
+    for (const { bytes } of underWay) yield bytes.catch(() => undefined)
   }
 }
 
-/** What a read gives; where it fails, sector by sector what can be read and what is missing. */
-async function* orMissing(
+/** What a read gives; where it fails, sector by sector what can be read and what is missing. Returns how many bytes. */
+function* orMissing(
   fd: number,
   offset: number,
   length: number,
   mayBeShared: boolean,
-  read: () => Uint8Array | Promise<Uint8Array>,
-): AsyncGenerator<Data | Missing, void, undefined> {
+  count: Count,
+  reading?: Promise<Uint8Array>,
+): Steps<Extent, number> {
   try {
-    const bytes = await read()
-    if (bytes.byteLength > 0) yield { kind: 'data', bytes, mayBeShared }
-    return
+    const bytes = reading ? yield* wait(reading) : readAt(fd, offset, length)
+    if (bytes.byteLength > 0) yield count({ kind: 'data', bytes, mayBeShared }, offset)
+    return bytes.byteLength
   } catch (error) {
     if (!(error instanceof ReftarError) || error.errno === undefined) throw error
   }
@@ -200,12 +209,13 @@ async function* orMissing(
     const until = Math.min(end, at + SECTOR - (at % SECTOR))
     try {
       const bytes = readAt(fd, at, until - at)
-      if (bytes.byteLength > 0) yield { kind: 'data', bytes, mayBeShared: false }
-      if (bytes.byteLength < until - at) return
+      if (bytes.byteLength > 0) yield count({ kind: 'data', bytes, mayBeShared: false }, at)
+      if (bytes.byteLength < until - at) return at + bytes.byteLength - offset
     } catch (error) {
       if (!(error instanceof ReftarError) || error.errno === undefined) throw error
-      yield { kind: 'missing', length: until - at, errno: error.errno }
+      yield count({ kind: 'missing', length: until - at, errno: error.errno }, at)
     }
     at = until
   }
+  return length
 }

@@ -1,7 +1,8 @@
 import { constants } from 'node:fs'
 import { ReftarError } from '../errors.js'
 import { FS_NOCOW_FL } from '../format/inode-flags.js'
-import { type ArchiveRecord, lengthOf, type Metadata } from '../record.js'
+import type { ArchiveRecord, Metadata } from '../record.js'
+import type { Steps } from '../steps.js'
 import { cloneRange } from '../sys/clone-range.js'
 import { openat } from '../sys/directory.js'
 import { closingOnError, truncate } from '../sys/file.js'
@@ -9,7 +10,7 @@ import { getInodeFlags, setInodeFlags } from '../sys/inode-attributes.js'
 import { systemError } from '../sys/koffi.js'
 import { isUnchanged, type Status, statFd } from '../sys/status.js'
 import type { Directory, DirectoryTree } from './directory-tree.js'
-import { fileExtents, type ReadTally } from './file-extents.js'
+import { fileExtents, type Position, type ReadTally } from './file-extents.js'
 import { FileSource } from './file-source.js'
 import { PagedStore } from './paged-store.js'
 import { SeenFiles } from './seen-files.js'
@@ -57,16 +58,20 @@ export class FileRecords {
   readonly #sharing: Sharing
   /** In memory for as long as anybody has one of the sources: it may be read after everything was closed here. */
   readonly #sources = new SeenFiles(new PagedStore(Number.POSITIVE_INFINITY))
-  readonly tally: ReadTally = { address: 0, bytesRead: 0, holeBytes: 0, missingBytes: 0, sharedBytes: 0 }
+  readonly #tally: ReadTally
+  readonly #position: Position = { address: 0 }
 
-  constructor(tree: DirectoryTree, sharing: Sharing) {
+  /** @param tally - counted up as data comes */
+  constructor(tree: DirectoryTree, sharing: Sharing, tally: ReadTally) {
     this.#tree = tree
     this.#sharing = sharing
+    this.#tally = tally
   }
 
   /** Learns where a file lies, before it is read. @throws SYSTEM_CALL */
-  async examine(fd: number, opened: Status, directory: Directory, name: Uint8Array): Promise<ExaminedFile> {
-    await settle(opened)
+  *examine(fd: number, opened: Status, directory: Directory, name: Uint8Array): Steps<never, ExaminedFile> {
+    const settling = settle(opened)
+    if (settling) yield settling
     const sharing = this.#sharing.examine(fd, opened, directory, name)
     const { status, map, canReread } = sharing
     const source = canReread
@@ -104,37 +109,41 @@ export class FileRecords {
   }
 
   /** The extents of a file, or of its clone, and its end. */
-  async *read(file: ExaminedFile, clone?: FileClone): AsyncGenerator<ArchiveRecord, FileOutcome, undefined> {
+  *read(file: ExaminedFile, clone?: FileClone): Steps<ArchiveRecord, FileOutcome> {
     const { sharing, source } = file
     const fd = clone?.fd ?? file.fd
     const isUnsized = file.status.blocks === 0
-    const missingBefore = this.tally.missingBytes
-    let size = 0
+    const tally = this.#tally
+    const missingBefore = tally.missingBytes
+    const sizeBefore = this.#size
     let isWhole = false
     let failure: ReftarError | undefined
     try {
       const status = clone ? statFd(fd) : file.status
       const isMapped = clone?.isMapped ?? true
       const plan = isMapped ? { size: status.size, isUnsized, sharing, source } : unmapped(status.size)
-      for await (const extent of fileExtents(fd, plan, this.tally)) {
-        size += lengthOf(extent)
-        yield extent
-      }
-      const isComplete = size === status.size || isUnsized
+      yield* fileExtents(fd, plan, this.#position, tally)
+      const isComplete = this.#size - sizeBefore === status.size || isUnsized
       isWhole = isComplete && (clone !== undefined || isUnchanged(statFd(fd), status))
     } catch (error) {
       if (!(error instanceof ReftarError) || error.errno === undefined) throw error
       failure = error
-      const length = file.status.size - size
+      const length = file.status.size - (this.#size - sizeBefore)
       if (length > 0) {
-        this.tally.missingBytes += length
-        size += length
+        tally.missingBytes += length
         yield { kind: 'missing', length, errno: error.errno }
       }
     }
     if (!isWhole) sharing.changed()
     yield { kind: 'end', state: isWhole ? 'whole' : 'changed' }
-    return { size, isWhole, missing: this.tally.missingBytes - missingBefore, failure }
+    const size = this.#size - sizeBefore
+    return { size, isWhole, missing: tally.missingBytes - missingBefore, failure }
+  }
+
+  /** Of all extents, in bytes. */
+  get #size(): number {
+    const { holeBytes, missingBytes, sharedBytes } = this.#tally
+    return this.#position.address + holeBytes + missingBytes + sharedBytes
   }
 }
 

@@ -4,6 +4,7 @@ import { type DirectoryEntry, openat, readEntries } from '../sys/directory.js'
 import { close, OPEN_FILE } from '../sys/file.js'
 import { errnoName } from '../sys/koffi.js'
 import { S_IFDIR, S_IFREG, type Status, statAt, statFd, typeOf } from '../sys/status.js'
+import { byName, entriesOf, UNKNOWN } from './directory-entries.js'
 import { type Directory, DirectoryTree, pathOf } from './directory-tree.js'
 import type { Selection } from './selection.js'
 
@@ -32,8 +33,6 @@ interface Frame {
   readonly selection: Selection | undefined
 }
 
-/** The type of an entry that has to be asked for. */
-const UNKNOWN = 0
 const SLASH = new Uint8Array([0x2f])
 
 /**
@@ -100,7 +99,9 @@ class FileWalk {
     const { whole, absolute, children } = this.#selection
     if (whole) return [this.#frame(this.#root(absolute))]
     return [true, false].flatMap(absolute => {
-      const entries = entriesOf([...children].filter(([, child]) => child.absolute === absolute))
+      const entries = entriesOf(
+        [...children].flatMap(([name, child]) => (child.absolute === absolute ? [name] : [])),
+      )
       if (entries.length === 0) return []
       return [{ directory: this.#root(absolute), entries, at: 0, selection: this.#selection }]
     })
@@ -125,7 +126,7 @@ class FileWalk {
     const name = latin1Bytes(entry.name)
     if (asked && !asked.whole) {
       const directory = this.#tree.child(parent, name, true)
-      return { directory, entries: entriesOf([...asked.children]), at: 0, selection: asked }
+      return { directory, entries: entriesOf(asked.children.keys()), at: 0, selection: asked }
     }
     try {
       const known = type === UNKNOWN ? typeOf(statAt(this.#tree.fd(parent), name)) : type
@@ -170,12 +171,4 @@ class FileWalk {
   #problem(code: ErrorCode, directory: Directory, name: Uint8Array, message: string): void {
     this.#request.onProblem(code, shownPath(this.#selection, pathOf(directory, name)), message)
   }
-}
-
-function entriesOf(children: readonly (readonly [name: string, child: Selection])[]): DirectoryEntry[] {
-  return children.map(([name]) => ({ name, type: UNKNOWN })).sort(byName)
-}
-
-function byName(a: DirectoryEntry, b: DirectoryEntry): number {
-  return a.name < b.name ? -1 : 1
 }

@@ -15,6 +15,7 @@ import {
   forbidChanges,
   getInodeFlags,
   getProject,
+  getXfsAttributes,
   setInodeFlags,
   setProject,
 } from '../sys/inode-attributes.js'
@@ -30,16 +31,17 @@ const EARLY = FS_NOCOW_FL | FS_COMPR_FL | FS_NOCOMP_FL
 /** Nothing can be changed, linked or renamed after them. */
 const LATE = FS_IMMUTABLE_FL | FS_APPEND_FL
 
-const WITH_PROJECTS = [XFS, EXT4, F2FS]
+const WITH_PROJECTS = [EXT4, F2FS]
 
 /** @param filesystem - f_type of statfs(2) @throws SYSTEM_CALL */
 export function captureAttributes(fd: number, filesystem: number): Attributes {
+  if (filesystem === XFS) return getXfsAttributes(fd)
+  const attributes: { -readonly [K in keyof Attributes]: Attributes[K] } = {}
   const flags = getInodeFlags(fd)
+  if (flags !== undefined) attributes.flags = flags & INODE_FLAGS
   const project = WITH_PROJECTS.includes(filesystem) ? getProject(fd) : undefined
-  return {
-    ...(flags !== undefined && { flags: flags & INODE_FLAGS }),
-    ...(project !== undefined && { project }),
-  }
+  if (project !== undefined) attributes.project = project
+  return attributes
 }
 
 /** For a file that is empty: how its data is to be stored. What cannot be is told by {@link applyFlags}. */

@@ -44,28 +44,25 @@ export function plainMetadata(status: Status, numericOwner: boolean): Metadata {
   }
 }
 
+/** What stat(2) does not tell of an open entry. */
+export type Extras = Omit<Metadata, 'mode' | 'owner' | 'modified'>
+
 /**
- * All that is stored of an open entry, beside its content.
+ * All that is stored of an open entry, beside its content and what its status tells.
  *
  * @param filesystem - f_type of statfs(2)
  * @throws SYSTEM_CALL
  */
-export function captureMetadata(
-  fd: number,
-  status: Status,
-  filesystem: number,
-  numericOwner: boolean,
-  onFailure: OnFailure,
-): Metadata {
-  const type = entryTypeOf(status)
+export function captureExtras(fd: number, status: Status, filesystem: number, onFailure: OnFailure): Extras {
+  const type = typeOf(status)
+  const extras: { -readonly [K in keyof Extras]: Extras[K] } = hasContent(status)
+    ? captureAttributes(fd, filesystem)
+    : {}
   const xattrs = captureXattrs(xattrTargetOf(fd, status), onFailure)
-  return {
-    ...plainMetadata(status, numericOwner),
-    ...(xattrs && { xattrs }),
-    ...(hasContent(status) && captureAttributes(fd, filesystem)),
-    ...(type === 'symlink' && { linkTarget: readlinkat(fd, NO_NAME) }),
-    ...((type === 'characterDevice' || type === 'blockDevice') && { device: status.device }),
-  }
+  if (xattrs) extras.xattrs = xattrs
+  if (type === S_IFLNK) extras.linkTarget = readlinkat(fd, NO_NAME)
+  if (type === S_IFCHR || type === S_IFBLK) extras.device = status.device
+  return extras
 }
 
 /** In which fields that were captured an open entry differs, in words. @throws SYSTEM_CALL */

@@ -23,6 +23,8 @@ export class PagedStore {
   readonly #limit: number
   /** In the order of their last use. */
   readonly #resident = new Map<number, Page>()
+  /** The page that was used last. */
+  #last = -1
   #count = 0
   #file: number | undefined
 
@@ -64,6 +66,8 @@ export class PagedStore {
   #page(id: number): Page {
     const known = this.#resident.get(id)
     if (known) {
+      if (id === this.#last) return known
+      this.#last = id
       this.#resident.delete(id)
       this.#resident.set(id, known)
       return known
@@ -78,6 +82,7 @@ export class PagedStore {
   }
 
   #keep(id: number, page: Page): void {
+    this.#last = id
     this.#resident.set(id, page)
     if (this.#resident.size <= this.#limit) return
     const [oldest] = this.#resident

@@ -11,8 +11,12 @@ export function isSettled({ changed }: Status, now: number): boolean {
   return changeTime(changed) + tickOf(changed) < now
 }
 
-/** Resolves when the change time of a file that was changed just now has become one that proves something. */
-export async function settle(status: Status): Promise<void> {
+/** Waits until the change time of a file that was changed just now has become one that proves something. */
+export function settle(status: Status): Promise<void> | undefined {
+  return isSettled(status, Date.now()) ? undefined : settled(status)
+}
+
+async function settled(status: Status): Promise<void> {
   const { changed } = status
   const tick = tickOf(changed)
   for (let now = Date.now(); !isSettled(status, now); now = Date.now()) {

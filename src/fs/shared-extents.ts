@@ -12,7 +12,7 @@ import {
   type FiemapRow,
   fiemap,
 } from '../sys/fiemap.js'
-import { BTRFS, btrfsId, filesystemOf, XFS } from '../sys/filesystem.js'
+import { BTRFS, btrfsId, filesystemOf, mayHaveRealtime, XFS } from '../sys/filesystem.js'
 import { isPreallocated, isRealtime } from '../sys/inode-attributes.js'
 import type { Status } from '../sys/status.js'
 
@@ -35,6 +35,8 @@ export interface Storage {
   readonly blockSize: number
   /** False where equal addresses are only a hint, as on an overlay of several filesystems. */
   readonly proves: boolean
+  /** It may have files on another device, whose addresses are another space. */
+  readonly hasRealtime: boolean
 }
 
 const SAYS_NOTHING =
@@ -88,7 +90,9 @@ export class Storages {
     if (!storage) {
       const { type, blockSize } = filesystemOf(fd)
       const btrfs = type === BTRFS ? btrfsId(fd) : undefined
-      storage = { id: btrfs ?? `dev ${dev}`, type, blockSize, proves: type === BTRFS || type === XFS }
+      const hasRealtime = type === XFS && mayHaveRealtime(fd)
+      const proves = type === BTRFS || type === XFS
+      storage = { id: btrfs ?? `dev ${dev}`, type, blockSize, proves, hasRealtime }
       this.#known.set(dev, storage)
     }
     return storage
@@ -108,6 +112,8 @@ export interface FileMap {
   readonly shared: readonly SharedExtent[]
   /** Up to its end, in order. */
   readonly empty: readonly EmptyRange[]
+  /** All of it is data that was written: it needs no looking for holes. */
+  readonly isFull: boolean
   /** How many bytes from its end on, in whole blocks; undefined for none. */
   readonly reservedBeyond: number | undefined
 }
@@ -119,11 +125,14 @@ export function fileMap(
   storage: Storage,
 ): FileMap {
   const { size, blocks } = status
-  if (size === 0 && blocks === 0) return { shared: [], empty: [], reservedBeyond: undefined }
+  if (size === 0 && blocks === 0) return { shared: [], empty: [], isFull: false, reservedBeyond: undefined }
   const rows = mapOf(fd, storage, 0, Number.MAX_SAFE_INTEGER)
+  const isTold = isMapped(storage)
+  const empty = isTold ? [...emptyRanges(rows, 0, size)] : []
   return {
     shared: sharedOf(rows, fd, status, storage, 0, size),
-    empty: isMapped(storage) ? [...emptyRanges(rows, 0, size)] : [],
+    empty,
+    isFull: isTold && empty.length === 0,
     reservedBeyond: reservedBeyond(fd, rows.filter(isUnwritten), size, storage),
   }
 }
@@ -196,7 +205,7 @@ function sharedOf(
   end: number,
 ): SharedExtent[] {
   const rows = all.filter(isTelling)
-  if (rows.length === 0 || (storage.type === XFS && isRealtime(fd))) return []
+  if (rows.length === 0 || (storage.hasRealtime && isRealtime(fd))) return []
   const extents: SharedExtent[] = []
   const encoded: FiemapRow[] = []
   for (const row of rows) {

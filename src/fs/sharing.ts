@@ -15,6 +15,7 @@ import {
   sharedExtents,
 } from './shared-extents.js'
 import { type Overlap, SharedMap } from './shared-map.js'
+import type { TreeRequest } from './tree-request.js'
 
 /** A range of the file in hand that lies where a range of an earlier file lay. */
 interface Candidate {
@@ -31,16 +32,13 @@ export interface PlannedRange {
   readonly extent: SharedExtent
 }
 
-interface SharingOptions {
-  /** Whether files refer to each other at all. */
-  readonly shared: boolean
-  /** Compare the bytes of every pair of shared ranges, whatever their addresses say. */
-  readonly paranoid: boolean
-}
+/** Whether files refer to each other at all, and whether the bytes of each pair are compared, whatever addresses say. */
+type SharingRequest = Pick<TreeRequest, 'shared' | 'paranoid' | 'summary'>
 
 const COMPARE = 1024 * 1024
 const DEFAULT_MEMORY = 64 * 1024 * 1024
 const NO_FILE = -1
+const NONE: ReadonlySet<number> = new Set()
 
 /**
  * Knows which storage was archived, so that a file which shares it can refer to it. A physical address is true only
@@ -54,17 +52,15 @@ export class Sharing {
   /** Numbers of files that nothing may refer to. */
   readonly #untrusted = new Set<number>()
   readonly #storages: Storages
-  readonly #options: SharingOptions
-  /** Bytes read to compare files, where addresses prove nothing. */
-  bytesCompared = 0
+  readonly #request: SharingRequest
 
   /**
    * @param memory - what it may keep in memory, in bytes; the rest goes to a temporary file
    */
-  constructor(tree: DirectoryTree, storages: Storages, options: SharingOptions, memory = DEFAULT_MEMORY) {
+  constructor(tree: DirectoryTree, storages: Storages, request: SharingRequest, memory = DEFAULT_MEMORY) {
     this.#tree = tree
     this.#storages = storages
-    this.#options = options
+    this.#request = request
     this.#store = new PagedStore(memory)
     this.#map = new SharedMap(this.#store)
     this.#files = new SeenFiles(this.#store)
@@ -84,12 +80,12 @@ export class Sharing {
     const now = Date.now()
     const storage = this.#storages.of(fd, status)
     const map = fileMap(fd, status, storage)
-    const extents = this.#options.shared ? map.shared : []
+    const extents = this.#request.shared ? map.shared : []
     const mapped = statFd(fd)
     const file = extents.length > 0 ? this.#files.add({ directory, name, status: mapped }) : NO_FILE
     const settled = isSettled(mapped, now)
     if (!settled) this.#untrusted.add(file)
-    const proven = this.#prove(fd, storage, extents)
+    const proven = extents.length > 0 ? this.#prove(fd, storage, extents) : NONE
     const changed = () => void this.#untrusted.add(file)
     return new FileSharing(
       this.#map,
@@ -141,7 +137,7 @@ export class Sharing {
       return candidates.every(({ extent, overlap }) => {
         const { sighting, start, length } = overlap
         if (!now.has(extent.space, sighting.offset, start, length)) return false
-        if (storage.proves && !this.#options.paranoid) return true
+        if (storage.proves && !this.#request.paranoid) return true
         return this.#isEqual(fd, extent.offset + start - extent.position, seen, sighting.offset, length)
       })
     } finally {
@@ -154,7 +150,7 @@ export class Sharing {
       const count = Math.min(COMPARE, length - done)
       const bytesA = readAt(a, offsetA + done, count)
       const bytesB = readAt(b, offsetB + done, count)
-      this.bytesCompared += 2 * count
+      this.#request.summary.bytesRead += 2 * count
       if (bytesA.byteLength !== count || Buffer.compare(bytesA, bytesB) !== 0) return false
     }
     return true

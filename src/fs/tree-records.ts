@@ -1,12 +1,14 @@
 import { ReftarError, withPath } from '../errors.js'
 import { quotePath } from '../event.js'
-import { latin1Bytes } from '../format/latin1.js'
+import { latin1, latin1Bytes } from '../format/latin1.js'
 import type { ArchiveRecord } from '../record.js'
-import { readDirectory } from '../sys/directory.js'
-import { isSameFile, statAt } from '../sys/status.js'
+import type { Steps } from '../steps.js'
+import { type DirectoryEntry, readEntries } from '../sys/directory.js'
+import { isSameFile, S_IFREG, statAt } from '../sys/status.js'
+import { byName, entriesOf } from './directory-entries.js'
 import { type Directory, DirectoryTree, pathOf } from './directory-tree.js'
-import { EntryRecords, type Found } from './entry-records.js'
-import { Exclusion, type IgnoreFiles } from './exclusion.js'
+import { EntryRecords, type Found, type FoundEntry } from './entry-records.js'
+import { CACHEDIR_TAG, Exclusion, type IgnoreFiles } from './exclusion.js'
 import { entryTypeOf } from './metadata.js'
 import { type Selection, selectPaths } from './selection.js'
 import type { TreeRequest } from './tree-request.js'
@@ -15,8 +17,8 @@ import type { TreeRequest } from './tree-request.js'
 interface Frame {
   readonly directory: Directory
   readonly ordinal: number
-  /** As latin1 text. */
-  readonly names: readonly string[]
+  /** In the order of their names. */
+  readonly entries: readonly DirectoryEntry[]
   at: number
   /** What was asked for by its name in it. */
   readonly selection: Selection | undefined
@@ -35,10 +37,7 @@ interface Candidate extends Found {
 }
 
 /** @throws INVALID_ARGUMENT at once, for paths that make no tree, and for an empty pattern */
-export function treeRecords(
-  paths: readonly Uint8Array[],
-  request: TreeRequest,
-): () => AsyncGenerator<ArchiveRecord, void, undefined> {
+export function treeRecords(paths: readonly Uint8Array[], request: TreeRequest): () => Steps<ArchiveRecord> {
   const selection = selectPaths(paths, () => request.onNote("leading '/' is left out of stored names"))
   const exclusion = new Exclusion(request.exclusion)
   return () => new TreeWalk(selection, exclusion, request).records()
@@ -63,25 +62,25 @@ class TreeWalk {
     this.#entries = new EntryRecords(this.#tree, request)
   }
 
-  async *records(): AsyncGenerator<ArchiveRecord, void, undefined> {
+  *records(): Steps<ArchiveRecord> {
     try {
       const root = this.#rootFrame()
       if (this.#selection.whole) yield this.#entries.root(root.directory)
       const stack = [root]
       for (let frame = stack.at(-1); frame; frame = stack.at(-1)) {
-        const name = frame.names[frame.at++]
-        if (name === undefined) {
+        const entry = frame.entries[frame.at++]
+        if (!entry) {
           stack.pop()
           this.#tree.leave(frame.directory)
           continue
         }
-        const child = frame.selection?.children.get(name)
+        const child = frame.selection?.children.get(entry.name)
         const parent = frame === root && child ? this.#root(child.absolute) : frame.directory
-        const bytes = latin1Bytes(name)
+        const name = latin1Bytes(entry.name)
         const below =
           child && !child.whole && !frame.isWhole
-            ? yield* this.#implied(frame, parent, bytes, child)
-            : yield* this.#visit(frame, parent, bytes, child)
+            ? yield* this.#implied(frame, parent, name, child)
+            : yield* this.#visit(frame, parent, name, entry.type, child)
         if (below) stack.push(below)
       }
       this.#entries.conclude()
@@ -114,19 +113,19 @@ class TreeWalk {
     directory: Directory,
     name: Uint8Array,
     selection: Selection,
-  ): Generator<ArchiveRecord, Frame, undefined> {
+  ): Steps<ArchiveRecord, Frame> {
     yield this.#entries.implied(frame.ordinal, name)
     return this.#selectedFrame(this.#tree.child(directory, name, true), selection)
   }
 
   /** Of a directory that was not asked for, but some of what is in it. */
   #selectedFrame(directory: Directory, selection: Selection): Frame {
-    const names = [...selection.children.keys()].sort()
+    const entries = entriesOf(selection.children.keys())
     const { ordinal } = this.#entries
     return {
       directory,
       ordinal,
-      names,
+      entries,
       at: 0,
       selection,
       isWhole: false,
@@ -143,18 +142,19 @@ class TreeWalk {
     outer: IgnoreFiles | undefined,
   ): Frame {
     const fd = this.#tree.fd(directory)
-    const { names, isCache } = this.#exclusion.withoutCache(fd, readDirectory(fd))
-    if (isCache) {
+    let entries = readEntries(fd)
+    if (this.#exclusion.isCache(fd)) {
       const shown = path.byteLength === 0 ? 'the directory' : quotePath(path)
       this.#request.onNote(`${shown} is a cache, what is in it is left out`)
-      for (const name of selection?.children.keys() ?? []) if (!names.includes(name)) names.push(name)
+      const wanted = new Set([latin1(CACHEDIR_TAG), ...(selection?.children.keys() ?? [])])
+      entries = entriesOf(wanted)
     }
     const ignores = this.#exclusion.ignoreFiles(fd, path, outer)
     const { ordinal } = this.#entries
     return {
       directory,
       ordinal,
-      names: names.sort(),
+      entries: entries.sort(byName),
       at: 0,
       selection,
       isWhole: true,
@@ -164,29 +164,19 @@ class TreeWalk {
   }
 
   /** One name and, of a directory, the frame of what is below. */
-  async *#visit(
+  *#visit(
     frame: Frame,
     directory: Directory,
     name: Uint8Array,
+    type: number,
     selection: Selection | undefined,
-  ): AsyncGenerator<ArchiveRecord, Frame | undefined, undefined> {
+  ): Steps<ArchiveRecord, Frame | undefined> {
     const path = pathOf(directory, name)
+    const found = { frame, parent: frame.ordinal, directory, name, path, selection }
     try {
+      if (type === S_IFREG && (this.#isExcluded(found, false) || (yield* this.#file(found)))) return undefined
       const status = statAt(this.#tree.fd(directory), name)
-      const found = { frame, parent: frame.ordinal, directory, name, path, status, selection }
-      if (this.#isLeftOut(found)) {
-        return selection && !selection.whole
-          ? yield* this.#implied(frame, directory, name, selection)
-          : undefined
-      }
-      const link = this.#entries.link(found)
-      if (link) {
-        yield link
-        return undefined
-      }
-      const type = entryTypeOf(status)
-      if (type === 'directory') return yield* this.#directory(found)
-      yield* type === 'file' ? this.#entries.file(found) : this.#entries.special(found)
+      return yield* this.#entry({ ...found, status })
     } catch (error) {
       if (!(error instanceof ReftarError)) throw error
       const isGone = error.code === 'SOURCE_CHANGED'
@@ -196,21 +186,44 @@ class TreeWalk {
     return undefined
   }
 
-  #isLeftOut({ frame, status, path, selection }: Candidate): boolean {
-    const { isSkipped, onNote } = this.#request
-    if (isSkipped(status)) {
-      onNote('the archive itself is left out')
-      return true
-    }
-    const type = entryTypeOf(status)
-    const mayExclude = !selection?.whole && this.#exclusion.isActive
-    if (mayExclude && this.#exclusion.excludes(path, type === 'directory', frame.ignores)) return true
-    if (type) return false
-    onNote(`${quotePath(path)}: a socket is not archived`)
-    return true
+  #file(found: Candidate): Steps<ArchiveRecord, boolean> {
+    return this.#entries.file(found, status => {
+      const isSkipped = this.#request.isSkipped(status)
+      if (isSkipped) this.#request.onNote('the archive itself is left out')
+      return !isSkipped
+    })
   }
 
-  *#directory(found: Candidate): Generator<ArchiveRecord, Frame | undefined, undefined> {
+  /** Of a name whose type only its status tells, or that is no file. */
+  *#entry(found: Candidate & FoundEntry): Steps<ArchiveRecord, Frame | undefined> {
+    const { frame, directory, name, path, status, selection } = found
+    const type = entryTypeOf(status)
+    if (this.#isExcluded(found, type === 'directory')) {
+      return selection && !selection.whole
+        ? yield* this.#implied(frame, directory, name, selection)
+        : undefined
+    }
+    if (type === 'file') {
+      if (!(yield* this.#file(found))) this.#entries.replaced(path)
+      return undefined
+    }
+    if (!type) {
+      this.#request.onNote(`${quotePath(path)}: a socket is not archived`)
+      return undefined
+    }
+    if (type === 'directory') return yield* this.#directory(found)
+    const link = this.#entries.link(found, status)
+    if (link) yield link
+    else yield* this.#entries.special(found)
+    return undefined
+  }
+
+  #isExcluded({ frame, path, selection }: Candidate, isDirectory: boolean): boolean {
+    const mayExclude = !selection?.whole && this.#exclusion.isActive
+    return mayExclude && this.#exclusion.excludes(path, isDirectory, frame.ignores)
+  }
+
+  *#directory(found: Candidate & FoundEntry): Steps<ArchiveRecord, Frame | undefined> {
     const { frame, path, status, selection } = found
     const child = this.#open(found)
     yield this.#entries.directory(found, child)
@@ -225,7 +238,7 @@ class TreeWalk {
   }
 
   /** A directory, to look into it; undefined, and told, where it cannot be. */
-  #open({ directory, name, path, status }: Candidate): Directory | undefined {
+  #open({ directory, name, path, status }: Candidate & FoundEntry): Directory | undefined {
     const child = this.#inside(path, () => this.#tree.child(directory, name))
     if (!child || isSameFile(child.inode, status)) return child
     this.#tree.leave(child)

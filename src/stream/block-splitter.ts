@@ -92,10 +92,13 @@ export function checkBlockSize(blockSize: number): void {
   }
 }
 
+/** Memory of this many bytes may be kept for a part of it. */
+const SLAB = 64 * 1024
+
 /** Joined, so that a part of a block does not keep the memory of all that it was read with. */
 function ownMemory(parts: readonly Uint8Array[]): Uint8Array {
   const [first] = parts
-  if (parts.length === 1 && first?.byteLength === first?.buffer.byteLength) return first as Uint8Array
+  if (first && parts.length === 1 && first.buffer.byteLength <= Math.max(SLAB, first.byteLength)) return first
   return Buffer.concat(parts)
 }
 

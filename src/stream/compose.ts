@@ -54,6 +54,18 @@ export function composeSink<S extends object>(
     goOn()
     return last.write(item)
   })
+  let closing: Promise<void> | undefined
+  const close = () => {
+    closing ??= closeAll()
+    return closing
+  }
+  const closeAll = async () => {
+    try {
+      await chain.close()
+    } finally {
+      await last.close?.()
+    }
+  }
   return sink(
     summary,
     {
@@ -67,14 +79,10 @@ export function composeSink<S extends object>(
         // Whoever destroyed the stream while it was waited for wants none of it to count.
         goOn()
         await last.final?.()
+        // Whoever waits for the end finds nothing open any more.
+        await close()
       },
-      async close() {
-        try {
-          await chain.close()
-        } finally {
-          await last.close?.()
-        }
-      },
+      close,
     },
     signal,
     () => {

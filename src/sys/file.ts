@@ -74,21 +74,44 @@ export const OPEN_FILE = fs.constants.O_RDONLY | fs.constants.O_NOFOLLOW | fs.co
 /** Up to this many bytes a synchronous read is faster than the way to another thread and back. */
 export const SMALL_READ = 128 * 1024
 
+/** Memory that small reads have in common: for each its own would take longer than the read. */
+const SLAB = 64 * 1024
+let slab = Buffer.allocUnsafeSlow(SLAB)
+let slabUsed = 0
+
 /** Reads until `length` bytes are there or the file ends; the result may be shorter. @throws SYSTEM_CALL */
 export function readAt(fd: number, offset: number, length: number): Uint8Array {
-  const bytes = Buffer.allocUnsafeSlow(length)
-  return bytes.subarray(0, readInto(fd, offset, bytes))
+  if (length > SLAB / 8) {
+    const bytes = Buffer.allocUnsafeSlow(length)
+    return bytes.subarray(0, readInto(fd, offset, bytes))
+  }
+  if (slabUsed + length > SLAB) {
+    slab = Buffer.allocUnsafeSlow(SLAB)
+    slabUsed = 0
+  }
+  const bytes = slab.subarray(slabUsed, slabUsed + length)
+  slabUsed += length
+  const count = readInto(fd, offset, bytes)
+  return count === length ? bytes : bytes.subarray(0, count)
 }
 
 /** As {@link readAt}, into memory that is there. Returns how many bytes it was. @throws SYSTEM_CALL */
 export function readInto(fd: number, offset: number, into: Uint8Array): number {
   let done = 0
   while (done < into.byteLength) {
-    const count = call(() => fs.readSync(fd, into, done, into.byteLength - done, offset + done))
+    const count = readOnce(fd, into, done, offset + done)
     if (count === 0) break
     done += count
   }
   return done
+}
+
+function readOnce(fd: number, into: Uint8Array, at: number, offset: number): number {
+  try {
+    return fs.readSync(fd, into, at, into.byteLength - at, offset)
+  } catch (error) {
+    throw fromNodeError(error)
+  }
 }
 
 const fsRead = promisify(fs.read)
@@ -145,7 +168,11 @@ export function truncate(fd: number, size: number): void {
 
 /** close(2). @throws SYSTEM_CALL */
 export function close(fd: number): void {
-  call(() => fs.closeSync(fd))
+  try {
+    fs.closeSync(fd)
+  } catch (error) {
+    throw fromNodeError(error)
+  }
 }
 
 /** Does something with a descriptor that was opened just now, and closes it if that fails. @throws what `use` throws */

@@ -25,6 +25,15 @@ export function filesystemOf(fd: number): Filesystem {
   return { type: statfsBuffer.readUInt32LE(0), blockSize: Number(statfsBuffer.readBigInt64LE(8)) }
 }
 
+const XFS_IOC_FSGEOMETRY_V1 = 0x80705864
+const RTBLOCKS_OFFSET = 40
+
+/** Whether an XFS has a realtime device, or does not tell. */
+export function mayHaveRealtime(fd: number): boolean {
+  const buffer = Buffer.alloc(112) // struct xfs_fsop_geom_v1
+  return ioctl(fd, XFS_IOC_FSGEOMETRY_V1, buffer) !== 0 || buffer.readBigUInt64LE(RTBLOCKS_OFFSET) > 0n
+}
+
 const BTRFS_IOC_FS_INFO = 0x8400941f
 
 /** The one identity that all subvolumes of a btrfs share, in hexadecimal; undefined elsewhere. */

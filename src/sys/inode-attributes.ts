@@ -16,6 +16,17 @@ const FS_XFLAG_APPEND = 0x10
 const FS_IMMUTABLE_FL = 0x10
 const FS_APPEND_FL = 0x20
 
+/** Each flag of FS_IOC_FSGETXATTR, and the one of FS_IOC_GETFLAGS that is the same: fileattr_fill_xflags() of the kernel. */
+const SAME_FLAGS = [
+  [FS_XFLAG_IMMUTABLE, FS_IMMUTABLE_FL],
+  [FS_XFLAG_APPEND, FS_APPEND_FL],
+  [0x20, 0x8], // sync
+  [0x40, 0x80], // noatime
+  [0x80, 0x40], // nodump
+  [0x8000, 0x2000000], // dax
+  [0x200, 0x20000000], // projinherit
+] as const
+
 const flagsBuffer = Buffer.alloc(8)
 const xattrBuffer = Buffer.alloc(28) // struct fsxattr: xflags, extsize, nextents, projid, cowextsize, padding
 const PROJECT_OFFSET = 12
@@ -40,6 +51,15 @@ export function setInodeFlags(fd: number, flags: number): void {
 /** The number of the quota project; undefined where the filesystem has none. @throws SYSTEM_CALL */
 export function getProject(fd: number): number | undefined {
   return readAttributes(fd) ? xattrBuffer.readUInt32LE(PROJECT_OFFSET) : undefined
+}
+
+/** Flags and project of a file on XFS, which tells them all in one call. @throws SYSTEM_CALL */
+export function getXfsAttributes(fd: number): { readonly flags?: number; readonly project?: number } {
+  if (!readAttributes(fd)) return {}
+  const xflags = xattrBuffer.readUInt32LE(0)
+  let flags = 0
+  if (xflags !== 0) for (const [xflag, flag] of SAME_FLAGS) if (xflags & xflag) flags |= flag
+  return { flags, project: xattrBuffer.readUInt32LE(PROJECT_OFFSET) }
 }
 
 /** @throws SYSTEM_CALL */

@@ -29,6 +29,8 @@ const libc = libcFunctions<{
 
 /** XATTR_LIST_MAX and XATTR_SIZE_MAX of linux/limits.h, in bytes. */
 const MOST = 65536
+/** What the names of most files fit in. */
+const FEW = 1024
 const buffer = Buffer.alloc(MOST)
 
 /** The way to a file that is open with O_PATH: itself, even where it is a symbolic link, proc_pid_fd(5). */
@@ -39,13 +41,17 @@ export function pathOfFd(fd: number): Buffer {
 /** All names, in the order of the filesystem; undefined where it has no such attributes. @throws SYSTEM_CALL */
 export function listXattrs(target: XattrTarget): Uint8Array[] | undefined {
   const { flistxattr, listxattr } = libc()
-  const length =
-    typeof target === 'number' ? flistxattr(target, buffer, MOST) : listxattr(target, buffer, MOST)
+  const list = (size: number) =>
+    typeof target === 'number' ? flistxattr(target, buffer, size) : listxattr(target, buffer, size)
+  // The kernel takes as much memory as it is offered.
+  let length = list(FEW)
+  if (length === -1 && errno() === ERANGE) length = list(MOST)
   if (length === -1) {
     const error = errno()
     if (error === EOPNOTSUPP) return undefined
     throw systemError('listxattr', error)
   }
+  if (length === 0) return []
   const names: Uint8Array[] = []
   for (let start = 0; start < length; ) {
     const end = buffer.indexOf(0, start)
