@@ -95,7 +95,7 @@ export function decodeEntryRow(
   const nameLength = reader.u16()
   const fieldsLength = reader.u32()
   const parent = reader.u64()
-  const name = reader.take(nameLength).slice()
+  const name = reader.take(nameLength)
   const end = reader.position + fieldsLength
   if (fieldsLength > reader.remaining) {
     throw reader.error(

@@ -7,6 +7,9 @@ import { EOPNOTSUPP } from './errno.js'
 
 type Koffi = typeof koffiModule
 
+/** Asked for anew, it is made anew. */
+const ERRORS = getSystemErrorMap()
+
 let koffi: Koffi | undefined
 let libc: ReturnType<Koffi['load']> | undefined
 
@@ -58,7 +61,7 @@ export function errno(): number {
 /** As the kernel names it, ENOSPC for 28. */
 export function errnoName(number: number): string {
   if (number === EOPNOTSUPP) return 'EOPNOTSUPP' // libuv knows it by its other name
-  const known = getSystemErrorMap().get(-number)?.[0]
+  const known = ERRORS.get(-number)?.[0]
   // libuv does not know all of them.
   return (
     known ?? Object.entries(constants.errno).find(([, value]) => value === number)?.[0] ?? `errno ${number}`
@@ -68,7 +71,7 @@ export function errnoName(number: number): string {
 /** @param path - what the call was about, for the error */
 export function systemError(syscall: string, number: number, path?: Uint8Array): ReftarError {
   // libuv speaks of a socket.
-  const text = number === EOPNOTSUPP ? 'operation not supported' : getSystemErrorMap().get(-number)?.[1]
+  const text = number === EOPNOTSUPP ? 'operation not supported' : ERRORS.get(-number)?.[1]
   const name = errnoName(number)
   const message = `${syscall}: ${text === undefined ? name : `${text} (${name})`}`
   return new ReftarError('SYSTEM_CALL', message, { errno: number, syscall, ...(path && { path }) })

@@ -1,6 +1,7 @@
 import type { Time } from '../record.js'
 import { AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW, EMPTY } from './directory.js'
-import { check, cString, libcFunctions } from './koffi.js'
+import { ENOENT } from './errno.js'
+import { check, cString, errno, libcFunctions, systemError } from './koffi.js'
 
 /** What statx(2) says of a file. Sizes are in bytes. */
 export interface Status {
@@ -39,6 +40,15 @@ const buffer = Buffer.alloc(256)
 /** statx(2) of a name in a directory, not following it. @throws SYSTEM_CALL */
 export function statAt(directory: number, name: Uint8Array): Status {
   return statx(directory, name, AT_SYMLINK_NOFOLLOW)
+}
+
+/** As {@link statAt}; undefined where there is nothing of that name, which is no error to be made and thrown. @throws SYSTEM_CALL */
+export function findAt(directory: number, name: Uint8Array): Status | undefined {
+  if (libc().statx(directory, cString(name), AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS, buffer) === 0)
+    return decode()
+  const error = errno()
+  if (error === ENOENT) return undefined
+  throw systemError('statx', error, name)
 }
 
 /** statx(2) of an open descriptor. @throws SYSTEM_CALL */
@@ -82,6 +92,10 @@ export function sameTime(a: Time, b: Time): boolean {
 
 function statx(directory: number, name: Uint8Array, flags: number): Status {
   check(libc().statx(directory, cString(name), flags, STATX_BASIC_STATS, buffer), 'statx', name)
+  return decode()
+}
+
+function decode(): Status {
   return {
     nlink: buffer.readUInt32LE(16),
     uid: buffer.readUInt32LE(20),
