@@ -5,7 +5,6 @@ import { EINVAL } from '../sys/errno.js'
 import { readAt, readAtAsync, truncate, writeAt, writeAtAsync } from '../sys/file.js'
 import { BTRFS, filesystemOf } from '../sys/filesystem.js'
 import { errnoName, systemError } from '../sys/koffi.js'
-import { statFd } from '../sys/status.js'
 import { CANNOT, NEVER_CAN } from './clone-errors.js'
 
 /** `auto` clones what was shared and what was found equal; `exact` only what was shared. */
@@ -25,6 +24,8 @@ export interface CloneRequest {
   readonly source: number
   readonly sourceDevice: number
   readonly sourceOffset: number
+  /** Of the whole source. */
+  readonly sourceSize: number
   readonly target: number
   readonly targetDevice: number
   readonly targetOffset: number
@@ -34,6 +35,8 @@ export interface CloneRequest {
   readonly isEnd: boolean
 }
 
+/** Below this, in bytes, a copy costs less than a clone, and what is copied need not be on the disk before. */
+const SMALL_CLONE = 16 * 1024
 const COPY = 1024 * 1024
 const SMALL_COPY = 128 * 1024
 
@@ -51,21 +54,22 @@ interface Pair {
 export class CloneLadder {
   readonly #reflink: Reflink
   readonly #summary: CloneSummary
-  readonly #pairs = new Map<string, Pair>()
+  /** By the device of the source, and by that of the target. */
+  readonly #pairs = new Map<number, Map<number, Pair>>()
 
   constructor(reflink: Reflink, summary: CloneSummary) {
     this.#reflink = reflink
     this.#summary = summary
   }
 
-  /** Whether there is any hope of a clone from one device to another. */
-  isPossible(sourceDevice: number, targetDevice: number): boolean {
-    if (this.#reflink === 'never') return false
-    return this.#pairs.get(`${sourceDevice} ${targetDevice}`)?.impossible === undefined
+  /** Whether a clone from one device to another will be tried, and there is any hope of it. */
+  isPossible(sourceDevice: number, targetDevice: number, origin: Origin, length: number): boolean {
+    if (this.#reflink === 'never' || this.#isNotWorth(origin, length)) return false
+    return this.#pairs.get(sourceDevice)?.get(targetDevice)?.impossible === undefined
   }
 
   /** @throws CLONE_REFUSED when clones are asked for always, SYSTEM_CALL */
-  async run(request: CloneRequest): Promise<void> {
+  run(request: CloneRequest): void | Promise<void> {
     const { source, sourceOffset, target, targetOffset, length } = request
     const pair = this.#pairOf(request)
     const refusal = this.#refusal(request, pair)
@@ -94,63 +98,83 @@ export class CloneLadder {
       return this.#copy(request, 0, length, errnoName(error))
     }
     this.#summary.clonedBytes += end - start
-    await this.#copy(request, 0, start, 'not aligned')
-    await this.#copy(request, end, length, 'not aligned')
+    // Each of the two is less than a block.
+    this.#copySmall(request, 0, start, 'not aligned')
+    this.#copySmall(request, end, length, 'not aligned')
   }
 
   /** Where the clone of a range ends: before its last bytes, with it, or with the last block of the source. */
-  #cloneEnd({ source, sourceOffset, length, isEnd }: CloneRequest, pair: Pair, overhang: number): number {
-    if (overhang === 0) return length
-    const { size } = statFd(source)
-    if (size === sourceOffset + length) return length
+  #cloneEnd({ sourceOffset, sourceSize, length, isEnd }: CloneRequest, pair: Pair, overhang: number): number {
+    if (overhang === 0 || sourceSize === sourceOffset + length) return length
     if (!isEnd || !pair.sharesTails) return length - overhang
-    return Math.min(length - overhang + pair.unit, size - sourceOffset)
+    return Math.min(length - overhang + pair.unit, sourceSize - sourceOffset)
   }
 
   #pairOf({ sourceDevice, target, targetDevice }: CloneRequest): Pair {
-    const key = `${sourceDevice} ${targetDevice}`
-    let pair = this.#pairs.get(key)
+    const ofSource = this.#pairs.get(sourceDevice) ?? new Map<number, Pair>()
+    let pair = ofSource.get(targetDevice)
     if (!pair) {
       const { blockSize, type } = filesystemOf(target)
       pair = { unit: blockSize, sharesTails: type === BTRFS, impossible: undefined }
-      this.#pairs.set(key, pair)
+      this.#pairs.set(sourceDevice, ofSource.set(targetDevice, pair))
     }
     return pair
   }
 
   /** Why a range is to be copied without trying to clone it. */
-  #refusal({ sourceOffset, targetOffset, origin }: CloneRequest, pair: Pair): string | undefined {
+  #refusal({ sourceOffset, targetOffset, origin, length }: CloneRequest, pair: Pair): string | undefined {
     if (this.#reflink === 'never') return 'not asked for'
     if (pair.impossible !== undefined) return errnoName(pair.impossible)
     if (origin === 'dedup' && this.#reflink === 'exact') return 'not shared at the source'
+    if (this.#isNotWorth(origin, length)) return 'cheaper to copy'
     return (sourceOffset - targetOffset) % pair.unit === 0 ? undefined : 'not aligned'
   }
 
-  async #copy(request: CloneRequest, start: number, end: number, reason: string): Promise<void> {
+  /** What shared storage at the source is shared whatever it costs; the rest only where that gains something. */
+  #isNotWorth(origin: Origin, length: number): boolean {
+    return this.#reflink === 'auto' && origin === 'dedup' && length < SMALL_CLONE
+  }
+
+  #copy(request: CloneRequest, start: number, end: number, reason: string): void | Promise<void> {
+    if (end - start > SMALL_COPY) return this.#copyLarge(request, start, end, reason)
+    this.#copySmall(request, start, end, reason)
+  }
+
+  #copySmall(request: CloneRequest, start: number, end: number, reason: string): void {
     if (start === end) return
-    if (this.#reflink === 'always') {
-      throw new ReftarError('CLONE_REFUSED', `${end - start} bytes cannot be cloned: ${reason}`)
-    }
+    this.#count(end - start, reason)
+    const { source, sourceOffset, target, targetOffset } = request
+    const bytes = readAt(source, sourceOffset + start, end - start)
+    checkLength(bytes, end - start)
+    writeAt(target, bytes, targetOffset + start)
+  }
+
+  async #copyLarge(request: CloneRequest, start: number, end: number, reason: string): Promise<void> {
+    this.#count(end - start, reason)
     const { source, sourceOffset, target, targetOffset } = request
     for (let at = start; at < end; ) {
       const count = Math.min(COPY, end - at)
-      const isSmall = count <= SMALL_COPY
-      const reading = isSmall
-        ? readAt(source, sourceOffset + at, count)
-        : readAtAsync(source, sourceOffset + at, count)
-      const bytes = await reading
-      if (bytes.byteLength !== count) {
-        throw new ReftarError(
-          'TARGET_CHANGED',
-          `read ${bytes.byteLength} bytes of a restored file, expected ${count}`,
-        )
-      }
-      if (isSmall) writeAt(target, bytes, targetOffset + at)
-      else await writeAtAsync(target, bytes, targetOffset + at)
+      const bytes = await readAtAsync(source, sourceOffset + at, count)
+      checkLength(bytes, count)
+      await writeAtAsync(target, bytes, targetOffset + at)
       at += count
     }
-    const { copyReasons } = this.#summary
-    this.#summary.copiedBytes += end - start
-    copyReasons[reason] = (copyReasons[reason] ?? 0) + end - start
   }
+
+  /** Bytes that are copied. @throws CLONE_REFUSED when they must not be */
+  #count(bytes: number, reason: string): void {
+    if (this.#reflink === 'always') {
+      throw new ReftarError('CLONE_REFUSED', `${bytes} bytes cannot be cloned: ${reason}`)
+    }
+    const { copyReasons } = this.#summary
+    this.#summary.copiedBytes += bytes
+    copyReasons[reason] = (copyReasons[reason] ?? 0) + bytes
+  }
+}
+
+/** @throws TARGET_CHANGED */
+function checkLength({ byteLength }: Uint8Array, expected: number): void {
+  if (byteLength === expected) return
+  const message = `read ${byteLength} bytes of a restored file, expected ${expected}`
+  throw new ReftarError('TARGET_CHANGED', message)
 }

@@ -7,18 +7,8 @@ import { openat } from '../sys/directory.js'
 import { close, closingOnError, dataSync, OPEN_FILE, syncFilesystem } from '../sys/file.js'
 import { isSameFile, statFd } from '../sys/status.js'
 import type { CloneLadder } from './clone-ladder.js'
-import { type Directory, type DirectoryTree, pathOf } from './directory-tree.js'
-
-/** A file that this run made: where it is, and which inode. */
-export interface RestoredFile {
-  directory: Directory
-  /** As latin1 text, for there are many. */
-  name: string
-  readonly dev: number
-  readonly ino: bigint
-  /** When data was last written to it, by the count of the queue. */
-  written: number
-}
+import { type DirectoryTree, pathOf } from './directory-tree.js'
+import type { RestoredFile } from './restored-file.js'
 
 /** A file that is open for writing, and waits for its clones. */
 export interface OpenTarget {
@@ -30,6 +20,13 @@ export interface OpenTarget {
   waiting: number
   /** All its records have come: its size, in bytes. */
   ended: number | undefined
+}
+
+/** A file to clone from. */
+interface Source {
+  readonly fd: number
+  /** In bytes. */
+  readonly size: number
 }
 
 interface QueuedClone {
@@ -59,7 +56,7 @@ export class CloneQueue {
   readonly #tree: DirectoryTree
   readonly #ladder: CloneLadder
   readonly #finish: (target: OpenTarget) => void
-  readonly #sources = new Map<RestoredFile, number>()
+  readonly #sources = new Map<RestoredFile, Source>()
   #clones: QueuedClone[] = []
   readonly #targets = new Set<OpenTarget>()
   #bytes = 0
@@ -78,14 +75,16 @@ export class CloneQueue {
     file.written = this.#clock
   }
 
-  async add(clone: QueuedClone): Promise<void> {
+  /** It is to be flushed before anything is added. */
+  get isFull(): boolean {
+    return this.#clones.length >= MAX_CLONES || this.#targets.size >= MAX_TARGETS || this.#bytes >= MAX_BYTES
+  }
+
+  add(clone: QueuedClone): void {
     this.#clones.push(clone)
     this.#targets.add(clone.target)
     this.#bytes += clone.length
     clone.target.waiting++
-    if (this.#clones.length >= MAX_CLONES || this.#targets.size >= MAX_TARGETS || this.#bytes >= MAX_BYTES) {
-      await this.flush()
-    }
   }
 
   /** The records of a target have all come, `size` bytes: it is finished now, or after its clones. */
@@ -104,7 +103,8 @@ export class CloneQueue {
     let turn = 0
     for (const clone of clones) {
       const { target } = clone
-      await this.#clone(clone)
+      const copying = this.#clone(clone)
+      if (copying) await copying
       if (--target.waiting === 0) {
         this.#targets.delete(target)
         if (target.ended !== undefined) this.#finish(target)
@@ -115,7 +115,7 @@ export class CloneQueue {
 
   /** Lets go of everything; targets that still wait are handed back. */
   close(): OpenTarget[] {
-    for (const fd of this.#sources.values()) close(fd)
+    for (const { fd } of this.#sources.values()) close(fd)
     this.#sources.clear()
     const waiting = [...this.#targets]
     this.#targets.clear()
@@ -123,16 +123,24 @@ export class CloneQueue {
     return waiting
   }
 
-  async #clone(clone: QueuedClone): Promise<void> {
-    const { source, target, targetOffset, length } = clone
+  #clone(clone: QueuedClone): void | Promise<void> {
+    const { source, sourceOffset, target, targetOffset, length, origin } = clone
     try {
-      await this.#ladder.run({
-        ...clone,
-        source: source === target.file ? target.fd : this.#open(source),
-        sourceDevice: source.dev,
+      const { fd, size } = this.#open(source)
+      const copying = this.#ladder.run({
+        source: fd,
+        sourceDevice: deviceOf(source),
+        sourceOffset,
+        sourceSize: size,
         target: target.fd,
-        targetDevice: target.file.dev,
+        targetDevice: deviceOf(target.file),
+        targetOffset,
+        length,
+        origin,
         isEnd: target.ended === targetOffset + length,
+      })
+      return copying?.catch(error => {
+        throw withPath(error, target.path.bytes)
       })
     } catch (error) {
       throw withPath(error, target.path.bytes)
@@ -140,31 +148,34 @@ export class CloneQueue {
   }
 
   async #syncSources(): Promise<void> {
-    const dirty = new Map<RestoredFile, OpenTarget | undefined>()
-    for (const { source, target } of this.#clones) {
+    const dirty = new Set<RestoredFile>()
+    for (const { source, target, origin, length } of this.#clones) {
       if (source.written <= this.#synced) continue
-      if (!this.#ladder.isPossible(source.dev, target.file.dev)) continue
-      dirty.set(source, source === target.file ? target : undefined)
+      const isPossible = this.#ladder.isPossible(deviceOf(source), deviceOf(target.file), origin, length)
+      if (isPossible) dirty.add(source)
     }
     if (dirty.size > MAX_FILE_SYNCS) {
-      const [first] = dirty.keys()
-      if (first) await syncFilesystem(this.#open(first))
+      const [first] = dirty
+      if (first) await syncFilesystem(this.#open(first).fd)
       this.#synced = this.#clock++
       return
     }
-    for (const [file, target] of dirty) {
-      await dataSync(target ? target.fd : this.#open(file))
+    for (const file of dirty) {
+      await dataSync(this.#open(file).fd)
       file.written = 0
     }
   }
 
   /** @throws TARGET_CHANGED when the file is not the one that this run made */
-  #open(file: RestoredFile): number {
+  #open(file: RestoredFile): Source {
+    // It waits for clones itself.
+    if (file.fd !== undefined) return { fd: file.fd, size: statFd(file.fd).size }
     const known = this.#sources.get(file)
-    if (known !== undefined) return known
+    if (known) return known
     const name = latin1Bytes(file.name)
     const fd = openat(this.#tree.fd(file.directory), name, OPEN_FILE)
-    if (!isSameFile(closingOnError(fd, statFd), file)) {
+    const status = closingOnError(fd, statFd)
+    if (!isSameFile(status, file)) {
       close(fd)
       const path = pathOf(file.directory, name)
       throw new ReftarError('TARGET_CHANGED', 'a restored file was replaced', { path })
@@ -172,11 +183,17 @@ export class CloneQueue {
     if (this.#sources.size >= MAX_SOURCES) {
       const [oldest] = this.#sources
       if (oldest) {
-        close(oldest[1])
+        close(oldest[1].fd)
         this.#sources.delete(oldest[0])
       }
     }
-    this.#sources.set(file, fd)
-    return fd
+    const source = { fd, size: status.size }
+    this.#sources.set(file, source)
+    return source
   }
+}
+
+/** That of its directory: it need not be looked at for it. */
+function deviceOf({ directory }: RestoredFile): number {
+  return directory.inode.dev
 }

@@ -5,6 +5,7 @@ import { AT_FDCWD, openat } from '../sys/directory.js'
 import { EACCES } from '../sys/errno.js'
 import { close, closingOnError } from '../sys/file.js'
 import { type Inode, inodeOf, isSameFile, statFd } from '../sys/status.js'
+import type { Bestowal } from './bestowal.js'
 
 const OPEN = constants.O_RDONLY | constants.O_DIRECTORY
 const OPEN_NOFOLLOW = OPEN | constants.O_NOFOLLOW
@@ -17,6 +18,8 @@ export interface Directory {
   readonly name: Uint8Array
   readonly inode: Inode
   readonly follow: boolean
+  /** Of one that this run made; once the first file was made in it. */
+  bestowal?: Bestowal
 }
 
 /**
@@ -51,7 +54,8 @@ export class DirectoryTree {
   /** @throws SYSTEM_CALL */
   child(parent: Directory, name: Uint8Array, follow = false): Directory {
     const fd = openat(this.fd(parent), name, follow ? OPEN : OPEN_NOFOLLOW)
-    const directory = { parent, name, inode: inodeOfOpen(fd), follow }
+    // A copy, for it is kept long: a name can be a view of much more.
+    const directory = { parent, name: new Uint8Array(name), inode: inodeOfOpen(fd), follow }
     this.#keep(directory, fd)
     return directory
   }

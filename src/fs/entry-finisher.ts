@@ -6,9 +6,9 @@ import type { Entry, Metadata } from '../record.js'
 import { openat } from '../sys/directory.js'
 import { close } from '../sys/file.js'
 import { isSameFile, statFd } from '../sys/status.js'
-import type { RestoredFile } from './clone-queue.js'
 import type { FinishedFile } from './file-writer.js'
 import type { LateMetadata, MetadataWriter } from './metadata-writer.js'
+import type { RestoredFile } from './restored-file.js'
 import type { Place, Staging } from './staging.js'
 
 /** What is done once everything has its name. */
@@ -51,9 +51,13 @@ export class EntryFinisher {
   }
 
   /** A file that has all its data. @throws SYSTEM_CALL */
-  file({ entry, file, fd, status, path }: FinishedFile): void {
+  file({ entry, file, fd, bestowal, path }: FinishedFile): void {
     const later: Later = work => this.#files.push({ file, path, work })
-    const set: SetMetadata = metadata => this.#metadata.finish(fd, status, metadata, () => path.bytes)
+    const set: SetMetadata = metadata => {
+      const { status, late } = this.#metadata.finishFile(fd, bestowal, metadata, () => path.bytes)
+      file.identify(status)
+      return late
+    }
     this.#finish(fd, entry.metadata, OWNER_CAN_READ, path, later, set)
   }
 
@@ -67,11 +71,10 @@ export class EntryFinisher {
         work,
       })
     const finish = (fd: number) => {
-      const status = statFd(fd)
       const set: SetMetadata = wanted =>
         existing
-          ? this.#metadata.finishExisting(fd, status, wanted, () => path.bytes)
-          : this.#metadata.finish(fd, status, wanted, () => path.bytes)
+          ? this.#metadata.finishExisting(fd, wanted, () => path.bytes)
+          : this.#metadata.finish(fd, wanted, () => path.bytes)
       this.#finish(fd, metadata, OWNER_CAN_SEARCH, path, later, set)
     }
     // A directory that may not be written cannot be moved, and one that exists still gets new names.

@@ -1,29 +1,22 @@
 import { constants } from 'node:fs'
 import { ReftarError } from '../errors.js'
-import { DataSpace } from '../format/data-space.js'
+import { DataSpace, type Piece } from '../format/data-space.js'
 import { latin1 } from '../format/latin1.js'
 import type { EntryPath } from '../format/path.js'
-import type { Data, End, Entry, Hole, Missing, Reference } from '../record.js'
+import type { Data, End, Entry, Hole, Missing, Origin, Reference } from '../record.js'
 import { openat } from '../sys/directory.js'
 import { EOPNOTSUPP } from '../sys/errno.js'
-import {
-  close,
-  closingOnError,
-  preallocate,
-  punchHole,
-  startWriteback,
-  truncate,
-  writeAt,
-  writeAtAsync,
-} from '../sys/file.js'
-import { filesystemOf, XFS } from '../sys/filesystem.js'
+import { close, preallocate, truncate } from '../sys/file.js'
 import { errnoName } from '../sys/koffi.js'
-import { type Status, statFd } from '../sys/status.js'
+import type { Bestowal } from './bestowal.js'
 import { CloneLadder } from './clone-ladder.js'
-import { CloneQueue, type OpenTarget, type RestoredFile } from './clone-queue.js'
+import { CloneQueue, type OpenTarget } from './clone-queue.js'
 import { DataCloner } from './data-cloner.js'
+import { DataWriter } from './data-writer.js'
 import type { Directory, DirectoryTree } from './directory-tree.js'
 import type { MetadataWriter } from './metadata-writer.js'
+import { giveBack, reserveBeyond } from './reserved-storage.js'
+import { RestoredFile } from './restored-file.js'
 import type { WriteRequest } from './write-request.js'
 
 /** Where data went: a range of a restored file. */
@@ -34,12 +27,12 @@ interface FileRange {
 
 interface OpenFile extends OpenTarget {
   readonly entry: Entry
-  /** When it was new. */
-  readonly status: Status
   /** The bytes of all its extents so far. */
   size: number
   /** Whether there is data or a clone in it. */
   hasData: boolean
+  /** Its own data may have been written back, after which btrfs can flag it as not worth compressing. */
+  isWrittenBack: boolean
   /** It ends in a hole, so far. */
   endsInGap: boolean
 }
@@ -50,7 +43,8 @@ export interface FinishedFile {
   readonly path: EntryPath
   readonly file: RestoredFile
   readonly fd: number
-  readonly status: Status
+  /** What it has had from the beginning; undefined where that may have changed. */
+  readonly bestowal: Bestowal | undefined
 }
 
 const CREATE = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW
@@ -60,8 +54,8 @@ const OWNER_CAN_READ = 0o400
 const OWNER_CAN_WRITE = 0o200
 /** Up to this many bytes, to write them takes no longer than to clone them. */
 const SMALLEST_CLONE = 16 * 1024
-/** Below this a synchronous write is faster than the way to another thread and back. */
-const SMALL_WRITE = 128 * 1024
+/** More data than this may have been written back by the time that it has all come, in bytes. */
+const LARGE = 1024 * 1024
 
 /** Extents to files: data and holes at once, references when the clone queue is flushed. */
 export class FileWriter {
@@ -70,7 +64,10 @@ export class FileWriter {
   readonly #metadata: MetadataWriter
   readonly #onFinish: (finished: FinishedFile) => void
   readonly #queue: CloneQueue
+  readonly #writer = new DataWriter()
   readonly #cloner: DataCloner | undefined
+  /** Without root, attributes can be set only of what may be written. */
+  readonly #needed = process.geteuid?.() === 0 ? OWNER_CAN_READ : OWNER_CAN_READ | OWNER_CAN_WRITE
   readonly #space = new DataSpace<FileRange>(
     1,
     (place, length, next) => place.file === next.file && place.offset + length === next.offset,
@@ -101,26 +98,22 @@ export class FileWriter {
   /** @throws SYSTEM_CALL */
   create(entry: Entry, directory: Directory, path: EntryPath): RestoredFile {
     const { name, metadata } = entry
-    // Without root, attributes can be set only of what may be written.
-    const needed = process.geteuid?.() === 0 ? OWNER_CAN_READ : OWNER_CAN_READ | OWNER_CAN_WRITE
-    const mode = this.#metadata.modeOf((metadata.mode ?? DEFAULT_FILE_MODE) & PERMISSIONS) | needed
+    const mode = this.#metadata.modeOf((metadata.mode ?? DEFAULT_FILE_MODE) & PERMISSIONS) | this.#needed
     const fd = openat(this.#tree.fd(directory), name, CREATE, mode)
-    const status = closingOnError(fd, statFd)
-    const { dev, ino } = status
-    const file = { directory, name: latin1(name), dev, ino, written: 0 }
+    const file = new RestoredFile(directory, latin1(name), fd)
     this.#file = {
       fd,
       file,
       entry,
-      status,
       path,
       waiting: 0,
       ended: undefined,
       size: 0,
       hasData: false,
+      isWrittenBack: false,
       endsInGap: false,
     }
-    this.#metadata.begin(fd, metadata)
+    this.#metadata.begin(fd, directory, metadata)
     return file
   }
 
@@ -141,28 +134,39 @@ export class FileWriter {
   }
 
   /** Makes all clones that wait, and finishes their files. @throws CLONE_REFUSED, TARGET_CHANGED, SYSTEM_CALL */
-  flush(): Promise<void> {
-    return this.#queue.flush()
+  async flush(): Promise<void> {
+    // What is cloned may be on its way.
+    await this.#writer.settle()
+    await this.#queue.flush()
   }
 
   /** After an error: gives up the files that do not become whole, and returns them to be removed. */
   async discard(): Promise<RestoredFile[]> {
-    const open = this.#file
-    this.#file = undefined
+    // What has ended was written.
+    await this.abandon()
     try {
       await this.#queue.flush()
     } catch {
       // Whatever it was, the files that it kept from becoming whole still wait.
     }
-    const given = new Set([...this.#queue.close(), ...(open ? [open] : [])])
-    for (const { fd } of given) close(fd)
-    return Array.from(given, ({ file }) => file)
+    return this.close()
   }
 
-  close(): void {
-    const waiting = new Set([...this.#queue.close(), ...(this.#file ? [this.#file] : [])])
-    for (const { fd } of waiting) close(fd)
+  /** Gives up what is not yet written; to be waited for before anything is closed. */
+  abandon(): void | Promise<void> {
+    return this.#writer.abandon()
+  }
+
+  /** Lets go of everything, and returns the files that were not finished. */
+  close(): RestoredFile[] {
+    const open = this.#file
     this.#file = undefined
+    const given = new Set([...this.#queue.close(), ...(open ? [open] : [])])
+    for (const { fd, file } of given) {
+      file.fd = undefined
+      close(fd)
+    }
+    return Array.from(given, ({ file }) => file)
   }
 
   #data(open: OpenFile, { bytes, from, mayBeShared }: Data): void | Promise<void> {
@@ -172,49 +176,63 @@ export class FileWriter {
     this.#space.append(0, length, { file, offset: size })
     open.size += length
     open.hasData = true
+    open.isWrittenBack ||= open.waiting > 0 || open.size > LARGE
     open.endsInGap = false
-    if (
-      from &&
-      this.#cloner?.clone({ from, length, target: fd, targetDevice: file.dev, targetOffset: size })
-    ) {
+    const targetDevice = file.directory.inode.dev
+    if (from && this.#cloner?.clone({ from, length, target: fd, targetDevice, targetOffset: size })) {
       summary.zeroCopyBytes += length
       return
     }
     this.#queue.wrote(file)
     summary.writtenBytes += length
-    if (length <= SMALL_WRITE) return writeAt(fd, bytes, size)
-    return writeAtAsync(fd, bytes, size).then(() => {
-      if (mayBeShared) startWriteback(fd, size, length)
-    })
+    return this.#writer.write(fd, bytes, size, mayBeShared)
   }
 
-  async #reference(open: OpenFile, { address, length, origin }: Reference): Promise<void> {
-    for (const piece of this.#space.resolve(address, length)) {
-      const { file, offset } = piece.place
+  #reference(open: OpenFile, { address, length, origin }: Reference): void | Promise<void> {
+    open.isWrittenBack ||= open.file.written > 0
+    this.#writer.flush()
+    return this.#refer(open, this.#space.resolve(address, length), origin)
+  }
+
+  /** Goes on with the pieces of a reference, of which there may be many. */
+  #refer(open: OpenFile, pieces: Iterator<Piece<FileRange>, void>, origin: Origin): void | Promise<void> {
+    for (let next = pieces.next(); !next.done; next = pieces.next()) {
+      const { place, skip, length } = next.value
       const targetOffset = open.size
-      open.size += piece.length
+      open.size += length
       open.hasData = true
       open.endsInGap = false
-      await this.#queue.add({
-        source: file,
-        sourceOffset: offset + piece.skip,
-        target: open,
-        targetOffset,
-        length: piece.length,
-        origin,
-      })
+      const { file: source, offset } = place
+      this.#queue.add({ source, sourceOffset: offset + skip, target: open, targetOffset, length, origin })
+      if (this.#queue.isFull) return this.#flushAndRefer(open, pieces, origin)
     }
   }
 
-  #gap(open: OpenFile, gap: Hole | Missing): void {
+  async #flushAndRefer(
+    open: OpenFile,
+    pieces: Iterator<Piece<FileRange>, void>,
+    origin: Origin,
+  ): Promise<void> {
+    await this.flush()
+    await this.#refer(open, pieces, origin)
+  }
+
+  #gap(open: OpenFile, gap: Hole | Missing): void | Promise<void> {
+    // What is written later would reserve more behind it.
+    const writing = this.#writer.settle()
+    if (writing) return writing.then(() => this.#makeGap(open, gap))
+    this.#makeGap(open, gap)
+  }
+
+  #makeGap(open: OpenFile, gap: Hole | Missing): void {
     const { summary, onProblem } = this.#request
     const { fd, size } = open
     open.size += gap.length
     open.endsInGap = true
     // Before the size is set: btrfs writes the block in which a file ends when more is reserved behind it.
-    if (gap.kind === 'hole' && gap.preallocated) this.#reserve(fd, size, gap.length)
+    if (gap.kind === 'hole' && gap.preallocated) this.#reserved(() => preallocate(fd, size, gap.length))
     truncate(fd, open.size)
-    if (gap.kind !== 'hole' || !gap.preallocated) giveBack(open, size)
+    if (open.hasData && (gap.kind !== 'hole' || !gap.preallocated)) giveBack(fd, size, open.size)
     if (gap.kind === 'hole') {
       summary.holeBytes += gap.length
     } else {
@@ -228,29 +246,23 @@ export class FileWriter {
     }
   }
 
-  #reserveBeyond({ fd, size, endsInGap }: OpenFile, length: number): void {
-    const { blockSize } = filesystemOf(fd)
-    const start = Math.floor(size / blockSize) * blockSize
-    if (!endsInGap || start === size) {
-      this.#reserve(fd, size, length)
-      return
-    }
-    truncate(fd, start)
-    this.#reserve(fd, start, size - start + length)
-    truncate(fd, size)
-  }
-
   /** Reserved storage changes no content: where it cannot be had, that is worth a note. */
-  #reserve(fd: number, offset: number, length: number): void {
+  #reserved(work: () => void): void {
     try {
-      preallocate(fd, offset, length)
+      work()
     } catch (error) {
       if (!(error instanceof ReftarError && error.errno === EOPNOTSUPP)) throw error
       this.#metadata.note(`no storage is reserved: ${error.message}`)
     }
   }
 
-  #end(open: OpenFile, { state }: End): void {
+  #end(open: OpenFile, end: End): void | Promise<void> {
+    const writing = this.#writer.settle()
+    if (writing) return writing.then(() => this.#ended(open, end))
+    this.#ended(open, end)
+  }
+
+  #ended(open: OpenFile, { state }: End): void {
     const { summary, onEntry, onProblem } = this.#request
     this.#file = undefined
     if (state === 'changed') onProblem('SOURCE_CHANGED', open.path.bytes, 'changed while it was archived')
@@ -261,23 +273,15 @@ export class FileWriter {
   }
 
   #finish(open: OpenFile): void {
-    const { fd, entry } = open
+    const { fd, entry, file, path, isWrittenBack } = open
     try {
       const { reserved } = entry.metadata
-      if (reserved !== undefined) this.#reserveBeyond(open, reserved)
-      this.#onFinish(open)
+      if (reserved !== undefined) this.#reserved(() => reserveBeyond(open, reserved))
+      const bestowal = isWrittenBack ? undefined : file.directory.bestowal
+      this.#onFinish({ entry, path, file, fd, bestowal })
     } finally {
+      file.fd = undefined
       close(fd)
     }
   }
-}
-
-/**
- * XFS reserves storage behind what is written, and would keep it where more is written beyond: fs/xfs/xfs_iomap.c, speculative
- * preallocation.
- */
-function giveBack({ fd, size, hasData }: OpenFile, start: number): void {
-  if (!hasData) return
-  const { type, blockSize } = filesystemOf(fd)
-  if (type === XFS) punchHole(fd, start, Math.ceil(size / blockSize) * blockSize - start)
 }

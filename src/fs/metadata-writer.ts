@@ -13,6 +13,8 @@ import {
 import { systemError } from '../sys/koffi.js'
 import { S_IFLNK, type Status, sameTime, statAt, statFd, typeOf } from '../sys/status.js'
 import { setXattr } from '../sys/xattr.js'
+import { Bestowal } from './bestowal.js'
+import type { Directory } from './directory-tree.js'
 import { applyXattrs, isBestowed, isForeign, isPrivilege, type OnFailure } from './extended-attributes.js'
 import { applyEarlyFlags, applyFlags, applyLateAttributes, lateAttributes } from './inode-attributes.js'
 import { PERMISSIONS, timeText, xattrTargetOf } from './metadata.js'
@@ -63,7 +65,10 @@ export class MetadataWriter {
   }
 
   /** For a file that is open and empty: how its data is to be stored. */
-  begin(fd: number, metadata: Metadata): void {
+  begin(fd: number, directory: Directory, metadata: Metadata): void {
+    directory.bestowal ??= new Bestowal()
+    directory.bestowal.learn(fd, metadata)
+    if (directory.bestowal.suffices(metadata)) return
     applyEarlyFlags(fd, metadata)
     const compression = metadata.xattrs?.find(({ name }) => Buffer.from(name).equals(COMPRESSION))
     if (!compression) return
@@ -75,23 +80,33 @@ export class MetadataWriter {
     }
   }
 
+  /** All of a directory that has its entries; returns what is left for {@link finishLate}. */
+  finish(fd: number, metadata: Metadata, path: () => Uint8Array): LateMetadata | undefined {
+    return this.#finish(fd, statFd(fd), metadata, isBestowed, path)
+  }
+
   /**
-   * All of a file or directory that is open and has its data; returns what is left for {@link finishLate}.
+   * All of a file that has its data. Most need but their time, and one look tells that the rest is right, too.
    *
-   * @param status - as it was when it was new
+   * @param bestowal - what it has had from the beginning; undefined where that may have changed
    */
-  finish(fd: number, status: Status, metadata: Metadata, path: () => Uint8Array): LateMetadata | undefined {
-    return this.#finish(fd, status, metadata, isBestowed, path)
+  finishFile(
+    fd: number,
+    bestowal: Bestowal | undefined,
+    metadata: Metadata,
+    path: () => Uint8Array,
+  ): { readonly status: Status; readonly late: LateMetadata | undefined } {
+    const { modified } = metadata
+    const isPlain = bestowal?.suffices(metadata) === true
+    if (isPlain && modified) setModified(fd, modified, 'kept')
+    const status = statFd(fd)
+    if (isPlain && this.#isRight(status, metadata)) return { status, late: undefined }
+    return { status, late: this.#finish(fd, status, metadata, isBestowed, path) }
   }
 
   /** As {@link finish}, of a directory that was there before. */
-  finishExisting(
-    fd: number,
-    status: Status,
-    metadata: Metadata,
-    path: () => Uint8Array,
-  ): LateMetadata | undefined {
-    return this.#finish(fd, status, metadata, isForeign, path)
+  finishExisting(fd: number, metadata: Metadata, path: () => Uint8Array): LateMetadata | undefined {
+    return this.#finish(fd, statFd(fd), metadata, isForeign, path)
   }
 
   #finish(
@@ -168,6 +183,17 @@ export class MetadataWriter {
     if (this.#noted.has(message)) return
     this.#noted.add(message)
     this.#voice.onNote(message)
+  }
+
+  /** Whether nothing that {@link statFd} shows is left to be set. */
+  #isRight(status: Status, metadata: Metadata): boolean {
+    const { mode, modified } = metadata
+    const owner = this.#ownerHere(metadata)
+    return (
+      (!owner || (status.uid === owner.uid && status.gid === owner.gid)) &&
+      (mode === undefined || (status.mode & PERMISSIONS) === this.modeOf(mode)) &&
+      (!modified || sameTime(status.modified, modified))
+    )
   }
 
   #owner(

@@ -2,13 +2,13 @@ import { caught, type ErrorCode, ReftarError } from '../errors.js'
 import { quotePath } from '../event.js'
 import { latin1, latin1Bytes } from '../format/latin1.js'
 import { mkdirat, renameat, unlinkat } from '../sys/directory.js'
-import { EEXIST, ENOENT } from '../sys/errno.js'
+import { EEXIST } from '../sys/errno.js'
 import { changeMode, setModified, syncFilesystem } from '../sys/file.js'
-import { isSameFile, S_IFDIR, type Status, statAt, statFd, typeOf } from '../sys/status.js'
-import type { RestoredFile } from './clone-queue.js'
+import { findAt, isSameFile, S_IFDIR, type Status, statAt, statFd, typeOf } from '../sys/status.js'
 import { type Directory, DirectoryTree, pathOf } from './directory-tree.js'
 import { PERMISSIONS } from './metadata.js'
 import { exchange, type Rename, renameToFree } from './rename.js'
+import type { RestoredFile } from './restored-file.js'
 import { PRIVATE, StagingDirectories } from './staging-directories.js'
 
 /** What becomes of names that exist in the target: it fails, they stay, or they are replaced. */
@@ -69,7 +69,7 @@ export class Staging {
     return place.existing ? this.#directories.in(place.directory) : place.directory
   }
 
-  /** @throws TARGET_EXISTS for a name that is in the way */
+  /** Before a name is made that {@link Staging.made} is told of. @throws TARGET_EXISTS for one that is in the way */
   check(place: Place, name: Uint8Array): void {
     if (!place.existing || this.#request.existing !== 'refuse') return
     if (this.#find(place, name)) throw exists(place, name)
@@ -78,7 +78,8 @@ export class Staging {
   /** A name was made where {@link Staging.directoryFor} says. @throws TARGET_EXISTS */
   made(place: Place, name: Uint8Array): void {
     if (!place.existing) return
-    const found = this.#find(place, name)
+    // What has come since it was checked is found when this is published.
+    const found = this.#request.existing === 'refuse' ? undefined : this.#find(place, name)
     const staging = this.#directories.in(place.directory)
     if (found && this.#isKept(place, name, found)) this.#drop(staging, latin1(name))
     else this.#publications.push({ staging, target: place.directory, name: latin1(name) })
@@ -270,12 +271,7 @@ export class Staging {
   }
 
   #find(place: Place, name: Uint8Array): Status | undefined {
-    try {
-      return statAt(this.tree.fd(place.directory), name)
-    } catch (error) {
-      if (error instanceof ReftarError && error.errno === ENOENT) return undefined
-      throw error
-    }
+    return findAt(this.tree.fd(place.directory), name)
   }
 
   #make(parent: Directory, name: Uint8Array): Place {

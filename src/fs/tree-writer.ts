@@ -7,11 +7,11 @@ import type { ArchiveRecord, Device, End, Entry, EntryType } from '../record.js'
 import { linkat, mknodat, O_PATH, openat, symlinkat, unlinkat } from '../sys/directory.js'
 import { close } from '../sys/file.js'
 import { isSameFile, S_IFBLK, S_IFCHR, S_IFIFO, statAt, statFd } from '../sys/status.js'
-import type { RestoredFile } from './clone-queue.js'
 import { type Directory, pathOf } from './directory-tree.js'
 import { EntryFinisher } from './entry-finisher.js'
 import { FileWriter } from './file-writer.js'
 import { MetadataWriter } from './metadata-writer.js'
+import { RestoredFile } from './restored-file.js'
 import { type Place, Staging } from './staging.js'
 import type { WriteRequest } from './write-request.js'
 
@@ -20,6 +20,13 @@ interface OpenDirectory {
   readonly entry: Entry
   readonly path: EntryPath
   readonly place: Place
+}
+
+/** A file that has not yet ended. */
+interface OpenFile {
+  readonly entry: Entry
+  readonly place: Place
+  readonly file: RestoredFile
 }
 
 const DEFAULT_FILE_MODE = 0o666
@@ -46,7 +53,7 @@ export class TreeWriter {
   readonly #finisher: EntryFinisher
   readonly #stack: OpenDirectory[] = []
   /** The file in hand. */
-  #open: { readonly entry: Entry; readonly place: Place; readonly file: RestoredFile } | undefined
+  #open: OpenFile | undefined
   /** Of the entry in hand. */
   #path = new EntryPath()
 
@@ -105,7 +112,13 @@ export class TreeWriter {
   }
 
   /** Rolls back what was not published, and lets go of everything. */
-  close(): void {
+  close(): void | Promise<void> {
+    const writing = this.#files.abandon()
+    if (writing) return writing.then(() => this.#close())
+    this.#close()
+  }
+
+  #close(): void {
     this.#files.close()
     this.#staging.close()
   }
@@ -138,15 +151,20 @@ export class TreeWriter {
     }
     if (!this.#make(entry, type, directory, path)) return
     onEntry(path.bytes, 0)
+    this.#staging.check(place, entry.name)
     this.#staging.made(place, entry.name)
   }
 
-  #end(end: End): void {
+  #end(end: End): void | Promise<void> {
     const open = this.#open
     if (!open) throw new ReftarError('BAD_STRUCTURE', 'an end outside of a file')
-    this.#files.write(end)
-    const { entry, place, file } = open
     this.#open = undefined
+    const writing = this.#files.write(end)
+    if (writing) return writing.then(() => this.#ended(open, end))
+    this.#ended(open, end)
+  }
+
+  #ended({ entry, place, file }: OpenFile, end: End): void {
     if (end.state !== 'lost') {
       this.#staging.made(place, entry.name)
       return
@@ -175,9 +193,11 @@ export class TreeWriter {
     const special = openat(fd, name, O_PATH | constants.O_NOFOLLOW)
     try {
       const status = statFd(special)
-      const { dev, ino } = status
-      if (entry.linked)
-        this.#linked.set(entry.ordinal, { directory, name: latin1(name), dev, ino, written: 0 })
+      if (entry.linked) {
+        const file = new RestoredFile(directory, latin1(name))
+        file.identify(status)
+        this.#linked.set(entry.ordinal, file)
+      }
       this.#metadata.finishSpecial(special, fd, name, status, metadata, () => path.bytes)
     } finally {
       close(special)

@@ -128,7 +128,7 @@ export function recordSink(
         } catch (error) {
           onEvent({ type: 'note', message: `nothing could be kept: ${(error as Error).message}` })
         } finally {
-          writer?.close()
+          await writer?.close()
         }
       },
     },

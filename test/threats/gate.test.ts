@@ -97,7 +97,7 @@ const FIXED = new RegExp(
   [
     '^/$',
     '^/proc/(self|[0-9]+)/(stat|maps|cgroup|exe)$',
-    '^/proc/(meminfo|version|cpuinfo)$',
+    '^/proc/(meminfo|version|cpuinfo|sys/vm/overcommit_memory)$',
     '^/sys/(fs/cgroup|devices/system/cpu)/[^.]*[a-z_.]*$',
     '^/etc/(passwd|group|nsswitch\\.conf|ld\\.so\\.cache|localtime)$',
     '^(/usr)?/lib[a-z0-9_/-]*/lib[a-z_0-9.-]+\\.so[0-9.]*$',
