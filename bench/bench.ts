@@ -12,7 +12,7 @@ import { type Bound, type CorpusFigures, type Measure, measures, type Report } f
 import { FILESYSTEMS, type FilesystemName, withPlace } from './images.js'
 import { evictionOf, type Place } from './place.js'
 import { answerSignals, interruptedStatus, runScript } from './process-group.js'
-import { boundRows, corpusRows, describe, summaryRows } from './report.js'
+import { boundRows, corpusRows, counted, describe, summaryRows } from './report.js'
 import { printTable } from './table.js'
 import { allTools } from './tools.js'
 import type { WorkRequest, WorkResult } from './worker.js'
@@ -141,7 +141,7 @@ function machine(): Record<string, string> {
 
 function print(report: Report): void {
   console.log(
-    `Medians of ${report.runs} runs, in parentheses how many times as fast as tar in the same run. The cache is warm; for\n` +
+    `Medians of ${counted(report.runs, 'run')}, in parentheses how many times as fast as tar in the same run. The cache is warm; for\n` +
       `what is cold it was ${report.cold}. What is synced includes one sync of the filesystem.\n` +
       'What is taken, by the count of the filesystem / by the addresses of data.\n',
   )

@@ -1,6 +1,17 @@
 /** What the machine can do at best, measured without any archiver: what is left to gain shows against it. */
+import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { closeSync, mkdirSync, openSync, readFileSync, readSync, writeFileSync } from 'node:fs'
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  readSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { loadBlockKernel } from '../src/crc/block-kernel.js'
 import { cloneRange } from '../test/support/fiemap.js'
@@ -24,7 +35,7 @@ export async function measureBounds(place: Place, reftar: Command): Promise<Boun
       ...(await ofProcesses(reftar)),
       ...(await ofSums()),
       ...(await ofData(place, directory)),
-      ...(await ofFiles(place, directory)),
+      ...(await ofFiles(place, directory, reftar)),
     ].map(bound => ({ ...bound, filesystem: place.filesystem }))
   } finally {
     remove(directory)
@@ -84,7 +95,7 @@ async function ofData(place: Place, directory: string): Promise<Found[]> {
   ]
 }
 
-async function ofFiles(place: Place, directory: string): Promise<Found[]> {
+async function ofFiles(place: Place, directory: string, reftar: Command): Promise<Found[]> {
   const bytes = new RandomBytes('small').bytes(2048)
   const tree = (round: number) => join(directory, `files-${round}`)
   let round = 0
@@ -100,7 +111,31 @@ async function ofFiles(place: Place, directory: string): Promise<Found[]> {
   return [
     { name: 'a file made of 2 KiB, synced at the end', value: (1e6 * created) / FILES, unit: 'us' },
     { name: 'a file of 2 KiB opened, read and closed', value: (1e6 * opened) / FILES, unit: 'us' },
+    ...callsForEach('reftar create', [...reftar, 'create', '-C'], tree(1)),
+    ...callsForEach('tar --create', ['tar', '--create', '--file=-', '-C'], tree(1)),
   ]
+}
+
+/** How many system calls an archiver makes for each file, where strace is there to count them. */
+function callsForEach(name: string, command: Command, tree: string): Found[] {
+  const empty = join(tree, 'empty')
+  mkdirSync(empty)
+  const [none, all] = [systemCalls([...command, empty, '.']), systemCalls([...command, tree, '.'])]
+  remove(empty)
+  if (none === undefined || all === undefined) return []
+  return [{ name: `${name}: system calls for a file`, value: (all - none) / FILES, unit: '' }]
+}
+
+function systemCalls([program = '', ...args]: Command): number | undefined {
+  const report = join(tmpdir(), `strace-${process.pid}`)
+  // GNU tar reads no files when it sees that its output is /dev/null.
+  spawnSync('sh', ['-c', 'strace -f -c -o "$0" "$@" | cat > /dev/null', report, program, ...args], {
+    stdio: 'ignore',
+  })
+  if (!existsSync(report)) return undefined
+  const total = /^\s*100\.00(?:\s+[\d.]+){2}\s+(\d+).* total$/m.exec(readFileSync(report, 'utf8'))
+  rmSync(report)
+  return total ? Number(total[1]) : undefined
 }
 
 function speed(name: string, bytes: number, inSeconds: number): Found {

@@ -5,7 +5,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import type { Report } from './figures.js'
 import { plot } from './plot.js'
-import { boundRows, corpusRows, describe, summaryRows } from './report.js'
+import { boundRows, corpusRows, counted, describe, summaryRows } from './report.js'
 import { markdownTable } from './table.js'
 
 const PAGE = new URL('../docs/PERFORMANCE.md', import.meta.url)
@@ -19,7 +19,7 @@ function sections(report: Report): Record<string, string> {
       .join('; ')
   return {
     machine:
-      `Medians of ${runs} runs${quick ? ' of the `--quick` corpora' : ''}; ${facts(machine)}. ${facts(versions)}. ` +
+      `Medians of ${counted(runs, 'run')}${quick ? ' of the `--quick` corpora' : ''}; ${facts(machine)}. ${facts(versions)}. ` +
       `For what is cold, the filesystem was ${cold}.`,
     summary: markdownTable(summaryRows(corpora)),
     corpora: corpora

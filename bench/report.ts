@@ -73,7 +73,11 @@ export function boundRows(bounds: readonly Bound[]): string[][] {
 
 /** What a corpus holds. */
 export function describe({ corpus, filesystem, files, apparentBytes, uniqueBytes }: CorpusFigures): string {
-  return `${corpus} on ${filesystem}: ${files} files, ${mib(apparentBytes)} MiB of data in ${mib(uniqueBytes)} MiB of storage`
+  return `${corpus} on ${filesystem}: ${counted(files, 'file')}, ${mib(apparentBytes)} MiB of data in ${mib(uniqueBytes)} MiB of storage`
+}
+
+export function counted(count: number, what: string): string {
+  return `${count} ${what}${count === 1 ? '' : 's'}`
 }
 
 function timeCell(corpus: CorpusFigures, figures: Figures, measure: Measure): string {
