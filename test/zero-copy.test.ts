@@ -51,6 +51,11 @@ const BLOCK = 4 * KIB
 const LARGE = 6 * MIB + 5 * BLOCK
 const CLONABLE = LARGE + 64 * KIB + 32 * KIB
 
+/** On btrfs, only long stretches are cloned out of an archive. */
+function restorable(name: FilesystemName): number {
+  return name === 'btrfs' ? LARGE : CLONABLE
+}
+
 function fill(source: string): void {
   fs.mkdirSync(join(source, 'directory'))
   fs.writeFileSync(join(source, 'directory/large'), noise(LARGE + 1234, 'large'))
@@ -132,8 +137,8 @@ for (const name of ['btrfs', 'xfs', 'xfs-1k'] as const) {
 
       const restored = await take(file, target)
       t.same(compareTrees(source, target), [])
-      t.equal(restored.zeroCopyBytes, CLONABLE)
-      t.equal(restored.writtenBytes, made.bytes.byteLength > CLONABLE ? 1234 + BLOCK + 700 : -1)
+      t.equal(restored.zeroCopyBytes, restorable(name))
+      t.equal(restored.writtenBytes, CLONABLE - restorable(name) + 1234 + BLOCK + 700)
       t.equal(sharedBytes(file, join(target, 'directory/large')), LARGE)
       t.equal(
         sharedBytes(join(target, 'clone'), join(target, 'directory/large')),
@@ -231,8 +236,8 @@ for (const name of ['btrfs', 'xfs'] as const) {
       const directory = testDirectory(t, name)
       if (directory === undefined) return
       const { source, target } = sourceAndTarget(directory)
-      // So small that it was read before the first record comes out.
-      const bytes = noise(512 * KIB, what)
+      // So small that all of it was read before the first record comes out.
+      const bytes = noise(2 * MIB, what)
       fs.writeFileSync(join(source, 'a'), bytes)
       const file = join(directory, 'archive')
       await make(source, file)
@@ -330,7 +335,7 @@ t.test('stages may be put together in other ways', async t => {
     const writer = reflinkWriter(target)
     await run(treeSource(['.'], { directory: source }), writer)
     t.same(compareTrees(source, target), [])
-    t.ok(writer.summary.zeroCopyBytes >= CLONABLE)
+    t.ok(writer.summary.zeroCopyBytes >= 6 * MIB)
     t.ok(sharedBytes(join(source, 'directory/large'), join(target, 'directory/large')) >= 6 * MIB)
   })
   await t.test('a source that has no file', async t => {
@@ -428,7 +433,7 @@ for (const name of ['btrfs', 'xfs'] as const) {
     fs.mkdirSync(target)
     const taken = await reftar(['extract', '--json', '-f', file, '-C', target])
     t.match(taken, { code: 0, stderr: '' })
-    t.equal(summaryOf(taken.stdout).target.zeroCopyBytes, CLONABLE)
+    t.equal(summaryOf(taken.stdout).target.zeroCopyBytes, restorable(name))
     t.same(compareTrees(source, target), [])
     t.equal(sharedBytes(file, join(target, 'directory/large')), LARGE)
   })

@@ -1,7 +1,7 @@
 import { ReftarError } from '../errors.js'
 import type { From } from '../record.js'
 import { cloneRange } from '../sys/clone-range.js'
-import { filesystemOf } from '../sys/filesystem.js'
+import { type Filesystem, filesystemOf } from '../sys/filesystem.js'
 import { systemError } from '../sys/koffi.js'
 import { CANNOT, NEVER_CAN } from './clone-errors.js'
 
@@ -14,31 +14,34 @@ export interface LentRange {
   readonly targetOffset: number
 }
 
+/** What can be cloned to a filesystem; in bytes. */
+interface Rule {
+  /** What offsets and lengths must be multiples of. */
+  readonly unit: number
+  readonly smallest: number
+}
+
 /** Makes data by clones of what it came from, where that is proven to be the same still. */
 export class DataCloner {
-  readonly #smallest: number
-  /** What offsets must be multiples of, by the device of the target: the block size of its filesystem, in bytes. */
-  readonly #units = new Map<number, number>()
+  readonly #smallest: (filesystem: Filesystem) => number
+  /** By the device of the target. */
+  readonly #rules = new Map<number, Rule>()
   /** Pairs of devices between which no clone can be. */
   readonly #impossible = new Set<string>()
 
   /** @param smallest - fewer bytes are not worth a clone */
-  constructor(smallest: number) {
+  constructor(smallest: (filesystem: Filesystem) => number) {
     this.#smallest = smallest
   }
 
   /** Whether it is worth a try. @throws SYSTEM_CALL */
   isPossible({ from, length, target, targetDevice, targetOffset }: LentRange): boolean {
     const { source, offset } = from
-    if (
-      length < this.#smallest ||
-      !source.withFd ||
-      this.#impossible.has(pairOf(source.device, targetDevice))
-    ) {
+    if (!source.withFd) return false
+    const { unit, smallest } = this.#ruleOf(target, targetDevice)
+    if (length < smallest || length % unit !== 0 || offset % unit !== 0 || targetOffset % unit !== 0)
       return false
-    }
-    const unit = this.#unitOf(target, targetDevice)
-    return targetOffset % unit === 0 && offset % unit === 0 && length % unit === 0
+    return !this.#impossible.has(pairOf(source.device, targetDevice))
   }
 
   /**
@@ -64,13 +67,14 @@ export class DataCloner {
     return false
   }
 
-  #unitOf(target: number, device: number): number {
-    let unit = this.#units.get(device)
-    if (unit === undefined) {
-      unit = filesystemOf(target).blockSize
-      this.#units.set(device, unit)
+  #ruleOf(target: number, device: number): Rule {
+    let rule = this.#rules.get(device)
+    if (!rule) {
+      const filesystem = filesystemOf(target)
+      rule = { unit: filesystem.blockSize, smallest: this.#smallest(filesystem) }
+      this.#rules.set(device, rule)
     }
-    return unit
+    return rule
   }
 }
 

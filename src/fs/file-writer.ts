@@ -7,6 +7,7 @@ import type { Data, End, Entry, Hole, Missing, Origin, Reference } from '../reco
 import { openat } from '../sys/directory.js'
 import { EOPNOTSUPP } from '../sys/errno.js'
 import { close, preallocate, truncate } from '../sys/file.js'
+import { BTRFS, type Filesystem } from '../sys/filesystem.js'
 import { errnoName } from '../sys/koffi.js'
 import type { Bestowal } from './bestowal.js'
 import { CloneLadder } from './clone-ladder.js'
@@ -52,8 +53,10 @@ const DEFAULT_FILE_MODE = 0o666
 const PERMISSIONS = 0o777
 const OWNER_CAN_READ = 0o400
 const OWNER_CAN_WRITE = 0o200
-/** Up to this many bytes, to write them takes no longer than to clone them. */
+/** To write fewer bytes takes no longer than to clone them. */
 const SMALLEST_CLONE = 16 * 1024
+/** On btrfs, a clone of any part of an extent keeps all of it, which is up to 128 MiB: it is to be worth that. */
+const SMALLEST_ON_BTRFS = 1024 * 1024
 /** More data than this may have been written back by the time that it has all come, in bytes. */
 const LARGE = 1024 * 1024
 
@@ -86,7 +89,7 @@ export class FileWriter {
     this.#metadata = metadata
     this.#onFinish = onFinish
     const ladder = new CloneLadder(request.reflink, request.summary)
-    this.#cloner = request.zeroCopy ? new DataCloner(SMALLEST_CLONE) : undefined
+    this.#cloner = request.zeroCopy ? new DataCloner(smallestClone) : undefined
     this.#queue = new CloneQueue(tree, ladder, target => this.#finish(target as OpenFile))
   }
 
@@ -284,4 +287,8 @@ export class FileWriter {
       close(fd)
     }
   }
+}
+
+function smallestClone({ type }: Filesystem): number {
+  return type === BTRFS ? SMALLEST_ON_BTRFS : SMALLEST_CLONE
 }

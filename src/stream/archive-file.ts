@@ -42,7 +42,7 @@ interface Closed {
 
 type Writable<T> = { -readonly [K in keyof T]: T[K] }
 
-/** Up to this many bytes, to write them takes no longer than to clone them. */
+/** To write fewer bytes takes no longer than to clone them. */
 const SMALLEST_CLONE = 16 * 1024
 
 /**
@@ -128,7 +128,7 @@ export function archiveFile(file: Path, options: ArchiveFileOptions = {}): Archi
       async open() {
         encoder = new ArchiveEncoder({ blockSize, sorted, payloadDigest }, await loadChecksums())
         const fd = staged.open(message => onEvent({ type: 'note', message }))
-        writer = new CloningWriter(fd, zeroCopy ? new DataCloner(SMALLEST_CLONE) : undefined)
+        writer = new CloningWriter(fd, zeroCopy ? new DataCloner(() => SMALLEST_CLONE) : undefined)
         await write([encoder.header()], 0)
       },
       write(record) {
