@@ -101,7 +101,7 @@ export class ArchiveParser {
       case 'part':
         return this.#readPart()
       case 'tables': {
-        const head = this.#queue.take(SEGMENT_HEADER_SIZE + tablesLength(state.header))?.slice()
+        const head = this.#queue.takeCopy(SEGMENT_HEADER_SIZE + tablesLength(state.header))
         if (!head) return 'wait'
         const digest = this.#checksums.sha256(head)
         const tables = decodeSegmentTables(head, state.header, this.#checksums)

@@ -30,29 +30,56 @@ export class ByteQueue {
     return length > this.#length ? undefined : this.takeUpTo(length)
   }
 
-  /** All that is there. */
+  /** As {@link take}, never a view: it may be changed. */
+  takeCopy(length: number): Uint8Array | undefined {
+    if (length > this.#length) return undefined
+    const copy = this.#copy(length)
+    this.#drop(length)
+    return copy
+  }
+
+  /** All that is there, which lies in one piece from then on. */
   peekAll(): Uint8Array {
-    return this.#front(this.#length)
+    const all = this.#front(this.#length)
+    if (this.#chunks.length > 1) this.#chunks = [all]
+    return all
   }
 
   /** As {@link take}, of no more than is there. */
   takeUpTo(most: number): Uint8Array {
     const length = Math.min(most, this.#length)
     const bytes = this.#front(length)
+    this.#drop(length)
+    return bytes
+  }
+
+  #drop(length: number): void {
     this.#length -= length
     this.#consumed += length
-    const first = this.#chunks[0]
-    if (first && first.byteLength > length) this.#chunks[0] = first.subarray(length)
-    else this.#chunks.shift()
-    return bytes
+    let left = length
+    for (let first = this.#chunks[0]; first && first.byteLength <= left; first = this.#chunks[0]) {
+      left -= first.byteLength
+      this.#chunks.shift()
+    }
+    if (left > 0) this.#chunks[0] = (this.#chunks[0] as Uint8Array).subarray(left)
   }
 
   #front(length: number): Uint8Array {
     const first = this.#chunks[0] ?? new Uint8Array(0)
-    if (length <= first.byteLength) return first.subarray(0, length)
-    const joined = plain(Buffer.concat(this.#chunks, this.#length))
-    this.#chunks = [joined]
-    return joined.subarray(0, length)
+    return length <= first.byteLength ? first.subarray(0, length) : this.#copy(length)
+  }
+
+  /** Of no more than is asked for, though what follows may be much. */
+  #copy(length: number): Uint8Array {
+    const copy = new Uint8Array(length)
+    let at = 0
+    for (const chunk of this.#chunks) {
+      if (at === length) break
+      const part = chunk.subarray(0, length - at)
+      copy.set(part, at)
+      at += part.byteLength
+    }
+    return copy
   }
 }
 

@@ -15,9 +15,15 @@ export function cloneRange(
   target: number,
   targetOffset: number,
 ): number {
-  buffer.writeBigInt64LE(BigInt(source), 0)
-  buffer.writeBigUInt64LE(BigInt(sourceOffset), 8)
-  buffer.writeBigUInt64LE(BigInt(length), 16)
-  buffer.writeBigUInt64LE(BigInt(targetOffset), 24)
+  write(source, 0)
+  write(sourceOffset, 8)
+  write(length, 16)
+  write(targetOffset, 24)
   return ioctl(target, FICLONERANGE, buffer)
+}
+
+/** 64 bits, without a bigint for each. */
+function write(value: number, at: number): void {
+  buffer.writeUInt32LE(value % 0x100000000, at)
+  buffer.writeUInt32LE(Math.floor(value / 0x100000000), at + 4)
 }

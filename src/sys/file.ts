@@ -245,12 +245,16 @@ export function setPipeSize(fd: number, bytes: number): void {
   libc().fcntl(fd, F_SETPIPE_SZ, 'int', bytes)
 }
 
+const timesBuffer = Buffer.alloc(32) // struct timespec[2]: access, modification
+
+/** Valid until the next call. */
 function times(modified: Time, access: Access): Buffer {
-  const buffer = Buffer.alloc(32) // struct timespec[2]: access, modification
-  buffer.writeBigInt64LE(BigInt(access === 'now' ? UTIME_NOW : UTIME_OMIT), 8)
-  buffer.writeBigInt64LE(BigInt(modified.seconds), 16)
-  buffer.writeBigInt64LE(BigInt(modified.nanoseconds), 24)
-  return buffer
+  const { seconds, nanoseconds } = modified
+  timesBuffer.writeUInt32LE(access === 'now' ? UTIME_NOW : UTIME_OMIT, 8)
+  timesBuffer.writeInt32LE(Math.floor(seconds / 0x100000000), 20)
+  timesBuffer.writeUInt32LE((seconds % 0x100000000) >>> 0, 16)
+  timesBuffer.writeUInt32LE(nanoseconds, 24)
+  return timesBuffer
 }
 
 function call<T>(work: () => T): T {
