@@ -13,7 +13,7 @@ interface LentPart {
   readonly from: From
 }
 
-/** By how many bytes a file is extended at once: each time, XFS writes back what is near its end. */
+/** By how many bytes a file is extended at once. */
 const STEP = 64 * 1024 * 1024
 /** Below this a synchronous write is faster than the way to another thread and back. */
 const SMALL_WRITE = 128 * 1024
@@ -23,7 +23,7 @@ export class CloningWriter {
   readonly #fd: number
   readonly #device: number
   readonly #cloner: DataCloner | undefined
-  /** In bytes; more than was written, until it is finished. */
+  /** In bytes, where it was extended for clones. */
   #size = 0
   /** In bytes. */
   clonedBytes = 0
@@ -33,6 +33,7 @@ export class CloningWriter {
     this.#fd = fd
     this.#device = statFd(fd).dev
     this.#cloner = cloner
+    this.#extend(1)
   }
 
   /**
@@ -43,9 +44,10 @@ export class CloningWriter {
    */
   async write(pieces: readonly Uint8Array[], offset: number, parts: readonly LentPart[] = []): Promise<void> {
     const length = pieces.reduce((sum, { byteLength }) => sum + byteLength, 0)
+    this.#extend(offset + length)
     const gaps: [start: number, end: number][] = []
     let at = 0
-    for (const part of this.#cloned(parts, offset, length)) {
+    for (const part of this.#cloned(parts, offset)) {
       if (part.at > at) gaps.push([at, part.at])
       at = part.at + part.length
     }
@@ -53,27 +55,18 @@ export class CloningWriter {
     for (const [start, end] of gaps) await this.#writePart(pieces, offset, start, end)
   }
 
-  /** Gives the file its size, in bytes. @throws SYSTEM_CALL */
-  finish(size: number): void {
+  /** Gives the file its size, to be known before what lies in its last block is written. @throws SYSTEM_CALL */
+  setSize(size: number): void {
     if (this.#size > size) truncate(this.#fd, size)
+    this.#size = size
   }
 
-  /** Clones what can be cloned of `length` bytes from `offset` on. */
-  #cloned(parts: readonly LentPart[], offset: number, length: number): LentPart[] {
-    const cloner = this.#cloner
-    if (!cloner) return []
-    const ranges = parts.map(part => ({ part, range: this.#rangeOf(part, offset) }))
-    const possible = ranges.filter(({ range }) => cloner.isPossible(range))
-    if (possible.length === 0) return []
-    this.#extend(offset + length)
-    const cloned = possible.filter(({ range }) => cloner.clone(range)).map(({ part }) => part)
-    for (const { length } of cloned) this.clonedBytes += length
-    return cloned
-  }
-
-  /** A clone beyond the end of a file makes the filesystem write back what lies before it: the end goes first. */
+  /**
+   * Where a clone begins beyond the end of a file, or an end is moved that was not yet written back, the filesystem waits
+   * until it is: so the end goes far ahead.
+   */
   #extend(size: number): void {
-    if (size <= this.#size) return
+    if (size <= this.#size || !this.#cloner) return
     try {
       truncate(this.#fd, size + STEP)
       this.#size = size + STEP
@@ -81,6 +74,15 @@ export class CloningWriter {
       // It is only for speed: where the file may not be that large, a write says so.
       if (!(error instanceof ReftarError)) throw error
     }
+  }
+
+  /** Clones what can be cloned of what is to be written at `offset`. */
+  #cloned(parts: readonly LentPart[], offset: number): LentPart[] {
+    const cloner = this.#cloner
+    if (!cloner) return []
+    const cloned = parts.filter(part => cloner.clone(this.#rangeOf(part, offset)))
+    for (const { length } of cloned) this.clonedBytes += length
+    return cloned
   }
 
   #rangeOf({ at, length, from }: LentPart, offset: number): LentRange {

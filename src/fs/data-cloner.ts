@@ -34,23 +34,13 @@ export class DataCloner {
     this.#smallest = smallest
   }
 
-  /** Whether it is worth a try. @throws SYSTEM_CALL */
-  isPossible({ from, length, target, targetDevice, targetOffset }: LentRange): boolean {
-    const { source, offset } = from
-    if (!source.withFd) return false
-    const { unit, smallest } = this.#ruleOf(target, targetDevice)
-    if (length < smallest || length % unit !== 0 || offset % unit !== 0 || targetOffset % unit !== 0)
-      return false
-    return !this.#impossible.has(pairOf(source.device, targetDevice))
-  }
-
   /**
    * Returns whether the range was cloned; else it has to be written, whatever is in it now.
    *
    * @throws SYSTEM_CALL
    */
   clone(range: LentRange): boolean {
-    if (!this.isPossible(range)) return false
+    if (!this.#isPossible(range)) return false
     const { from, length, target, targetDevice, targetOffset } = range
     const { source, offset } = from
     let error: number | undefined
@@ -65,6 +55,15 @@ export class DataCloner {
     if (!CANNOT.has(error)) throw systemError('ioctl(FICLONERANGE)', error)
     if (NEVER_CAN.has(error)) this.#impossible.add(pairOf(source.device, targetDevice))
     return false
+  }
+
+  #isPossible({ from, length, target, targetDevice, targetOffset }: LentRange): boolean {
+    const { source, offset } = from
+    if (!source.withFd) return false
+    const { unit, smallest } = this.#ruleOf(target, targetDevice)
+    if (length < smallest || length % unit !== 0 || offset % unit !== 0 || targetOffset % unit !== 0)
+      return false
+    return !this.#impossible.has(pairOf(source.device, targetDevice))
   }
 
   #ruleOf(target: number, device: number): Rule {

@@ -3,7 +3,7 @@ import { DigestThread } from '../crc/digest-thread.js'
 import { withPath } from '../errors.js'
 import { type Common, type Path, pathBytes } from '../event.js'
 import { ArchiveEncoder, type ClosedSegment } from '../format/archive-encoder.js'
-import { DEFAULT_BLOCK_SIZE } from '../format/constants.js'
+import { DEFAULT_BLOCK_SIZE, TRAILER_SIZE } from '../format/constants.js'
 import { CloningWriter } from '../fs/cloning-writer.js'
 import { DataCloner } from '../fs/data-cloner.js'
 import { type FileNumbers, StagedFile } from '../fs/staged-file.js'
@@ -137,9 +137,9 @@ export function archiveFile(file: Path, options: ArchiveFileOptions = {}): Archi
       },
       async final() {
         await add([...encoder.finish()])
+        writer.setSize(encoder.offset + TRAILER_SIZE)
         if (closed) await writeHead(closed)
         await write([encoder.trailer()], encoder.offset)
-        writer.finish(summary.archiveBytes)
         if (fsync) await staged.sync()
         await onComplete?.()
         staged.publish()
