@@ -51,7 +51,7 @@ const BLOCK = 4 * KIB
 const LARGE = 6 * MIB + 5 * BLOCK
 const CLONABLE = LARGE + 64 * KIB + 32 * KIB
 
-/** On btrfs, only long stretches are cloned out of an archive. */
+/** On btrfs, small files are not cloned out of an archive. */
 function restorable(name: FilesystemName): number {
   return name === 'btrfs' ? LARGE : CLONABLE
 }

@@ -18,20 +18,23 @@ export interface LentRange {
 interface Rule {
   /** What offsets and lengths must be multiples of. */
   readonly unit: number
-  readonly smallest: number
+  readonly smallestFile: number
 }
+
+/** To write fewer bytes takes no longer than to clone them. */
+const SMALLEST = 16 * 1024
 
 /** Makes data by clones of what it came from, where that is proven to be the same still. */
 export class DataCloner {
-  readonly #smallest: (filesystem: Filesystem) => number
+  readonly #smallestFile: (filesystem: Filesystem) => number
   /** By the device of the target. */
   readonly #rules = new Map<number, Rule>()
   /** Pairs of devices between which no clone can be. */
   readonly #impossible = new Set<string>()
 
-  /** @param smallest - fewer bytes are not worth a clone */
-  constructor(smallest: (filesystem: Filesystem) => number) {
-    this.#smallest = smallest
+  /** @param smallestFile - what ends before this many bytes of a file is not worth a clone */
+  constructor(smallestFile: (filesystem: Filesystem) => number = () => 0) {
+    this.#smallestFile = smallestFile
   }
 
   /**
@@ -59,10 +62,10 @@ export class DataCloner {
 
   #isPossible({ from, length, target, targetDevice, targetOffset }: LentRange): boolean {
     const { source, offset } = from
-    if (!source.withFd) return false
-    const { unit, smallest } = this.#ruleOf(target, targetDevice)
-    if (length < smallest || length % unit !== 0 || offset % unit !== 0 || targetOffset % unit !== 0)
-      return false
+    if (length < SMALLEST || !source.withFd) return false
+    const { unit, smallestFile } = this.#ruleOf(target, targetDevice)
+    if (targetOffset + length < smallestFile) return false
+    if (length % unit !== 0 || offset % unit !== 0 || targetOffset % unit !== 0) return false
     return !this.#impossible.has(pairOf(source.device, targetDevice))
   }
 
@@ -70,7 +73,7 @@ export class DataCloner {
     let rule = this.#rules.get(device)
     if (!rule) {
       const filesystem = filesystemOf(target)
-      rule = { unit: filesystem.blockSize, smallest: this.#smallest(filesystem) }
+      rule = { unit: filesystem.blockSize, smallestFile: this.#smallestFile(filesystem) }
       this.#rules.set(device, rule)
     }
     return rule

@@ -53,9 +53,7 @@ const DEFAULT_FILE_MODE = 0o666
 const PERMISSIONS = 0o777
 const OWNER_CAN_READ = 0o400
 const OWNER_CAN_WRITE = 0o200
-/** To write fewer bytes takes no longer than to clone them. */
-const SMALLEST_CLONE = 16 * 1024
-/** On btrfs, a clone of any part of an extent keeps all of it, which is up to 128 MiB: it is to be worth that. */
+/** On btrfs a clone of any part of an extent keeps all of it, which is up to 128 MiB: a file is to be worth that. */
 const SMALLEST_ON_BTRFS = 1024 * 1024
 /** More data than this may have been written back by the time that it has all come, in bytes. */
 const LARGE = 1024 * 1024
@@ -89,7 +87,7 @@ export class FileWriter {
     this.#metadata = metadata
     this.#onFinish = onFinish
     const ladder = new CloneLadder(request.reflink, request.summary)
-    this.#cloner = request.zeroCopy ? new DataCloner(smallestClone) : undefined
+    this.#cloner = request.zeroCopy ? new DataCloner(smallestFile) : undefined
     this.#queue = new CloneQueue(tree, ladder, target => this.#finish(target as OpenFile))
   }
 
@@ -289,6 +287,6 @@ export class FileWriter {
   }
 }
 
-function smallestClone({ type }: Filesystem): number {
-  return type === BTRFS ? SMALLEST_ON_BTRFS : SMALLEST_CLONE
+function smallestFile({ type }: Filesystem): number {
+  return type === BTRFS ? SMALLEST_ON_BTRFS : 0
 }

@@ -42,9 +42,6 @@ interface Closed {
 
 type Writable<T> = { -readonly [K in keyof T]: T[K] }
 
-/** To write fewer bytes takes no longer than to clone them. */
-const SMALLEST_CLONE = 16 * 1024
-
 /**
  * Records to an archive file, as an extentEncoder makes it, and the same bytes. Whole blocks that say where they come
  * `from` are cloned from there where the filesystem is the same: they take no storage of their own. The file appears
@@ -128,7 +125,7 @@ export function archiveFile(file: Path, options: ArchiveFileOptions = {}): Archi
       async open() {
         encoder = new ArchiveEncoder({ blockSize, sorted, payloadDigest }, await loadChecksums())
         const fd = staged.open(message => onEvent({ type: 'note', message }))
-        writer = new CloningWriter(fd, zeroCopy ? new DataCloner(() => SMALLEST_CLONE) : undefined)
+        writer = new CloningWriter(fd, zeroCopy ? new DataCloner() : undefined)
         await write([encoder.header()], 0)
       },
       write(record) {
