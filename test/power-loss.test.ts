@@ -205,7 +205,8 @@ t.test('the power fails while an archive is replaced', tracing, async t => {
   }
 
   restoreOld()
-  t.equal((await reftar(argv)).code, 0)
+  // Where the end of an archive goes ahead of it, XFS writes it back early.
+  t.equal((await reftar([...argv, '--no-zero-copy'])).code, 0)
   losePower.xfs(own, 'written')
   t.notOk(fs.readFileSync(file).equals(bytes), 'without --fsync it is torn: this would have been seen')
 
@@ -215,14 +216,13 @@ t.test('the power fails while an archive is replaced', tracing, async t => {
   t.ok(fs.readFileSync(file).equals(bytes), 'with --fsync all of it is there')
 
   restoreOld()
-  const calls = ['openat', 'write', 'fsync', 'rename']
+  const calls = ['openat', 'pwrite64', 'ftruncate', 'fsync', 'rename']
   const whole = await loggedCalls(join(place.file, '../log'), calls, [...argv, '--fsync'])
   const found = { old: 0, new: 0 }
   for (const call of calls) {
     const ours = whole.calls.filter(made => made.call === call && made.line.includes(own.mountPoint))
     t.ok(ours.length > 0, call)
-    // Node itself writes too, to wake its threads: not as often each time.
-    for (const nth of call === 'write' ? [1] : someOf(ours.length)) {
+    for (const nth of someOf(ours.length)) {
       const what = `at ${call} ${nth} of ${ours.length}`
       restoreOld()
       const { signal } = await injected(call, 'signal=SIGKILL', ours[nth - 1]?.when ?? 0, [

@@ -42,14 +42,27 @@ export async function openInput(
 export interface LentInput {
   readonly stream: Readable
   readonly source: Source | undefined
+  /** To be called in the end. */
+  close(): Promise<void>
 }
 
 /** As {@link openInput}, of an archive that is restored below a directory. */
 export async function openLentInput(file: string, target: string, signal: AbortSignal): Promise<LentInput> {
-  if (isStandard(file)) return { stream: await openInput(file, signal), source: undefined }
+  if (isStandard(file)) return unlent(await openInput(file, signal))
   const handle = await open(file, signal)
-  const source = await lentArchive(handle.fd, file, target)
-  return { stream: streamOf(handle, file), source }
+  try {
+    const source = await lentArchive(handle.fd, file, target)
+    if (!source) return unlent(streamOf(handle, file))
+    return { stream: streamOf(handle, file, false), source, close: () => handle.close() }
+  } catch (error) {
+    await handle.close()
+    throw error
+  }
+}
+
+/** Of bytes that cannot be cloned. */
+export function unlent(stream: Readable): LentInput {
+  return { stream, source: undefined, close: async () => undefined }
 }
 
 /** @throws INVALID_ARGUMENT for a directory, and the errors of open(2) */
@@ -59,8 +72,8 @@ async function open(file: string, signal: AbortSignal): Promise<fs.promises.File
   return handle
 }
 
-function streamOf(handle: fs.promises.FileHandle, file: string): Readable {
-  return naming(handle.createReadStream({ highWaterMark: READ }), file)
+function streamOf(handle: fs.promises.FileHandle, file: string, autoClose = true): Readable {
+  return naming(handle.createReadStream({ highWaterMark: READ, autoClose }), file)
 }
 
 /** No block of zeros passes for one with another CRC32. */

@@ -1,7 +1,7 @@
 import { pipeline } from 'node:stream/promises'
 import { extractFrom } from '../extract.js'
 import type { Reflink, WriteSummary } from '../stream/reflink-writer.js'
-import { type LentInput, openInput, openLentInput } from './archive-input.js'
+import { openInput, openLentInput, unlent } from './archive-input.js'
 import { type LimitOptions, limitsOf } from './limits.js'
 import { formatBytes, Output } from './output.js'
 import { DIFFERS, DONE, run } from './run.js'
@@ -34,20 +34,21 @@ export async function runExtract(command: ExtractCommand): Promise<void> {
       unreadable++
       output.event({ type: 'problem', code: 'SYSTEM_CALL', path, message })
     }
-    const { stream, source }: LentInput =
+    const input =
       options.salvage || !options.zeroCopy
-        ? {
-            stream: await openInput(file, signal, options.salvage ? onUnreadable : undefined),
-            source: undefined,
-          }
+        ? unlent(await openInput(file, signal, options.salvage ? onUnreadable : undefined))
         : await openLentInput(file, directory, signal)
-    const target = extractFrom(source, directory, {
+    const target = extractFrom(input.source, directory, {
       ...options,
       existing,
       limits: limitsOf(command),
       onEvent: output.event,
     })
-    await pipeline(stream, target, { signal })
+    try {
+      await pipeline(input.stream, target, { signal })
+    } finally {
+      await input.close()
+    }
     const { summary } = target
     return {
       status: unreadable + summary.target.problems + summary.archive.losses > 0 ? DIFFERS : DONE,

@@ -15,7 +15,7 @@ const READ = 1024 * 1024
 export class ArchiveReader {
   readonly #path: Uint8Array
   /** What its bytes can be cloned from, once the first of them were read; undefined where they cannot. */
-  source: Source | undefined
+  source: ProvenFile | undefined
 
   constructor(path: Uint8Array) {
     this.#path = path
@@ -30,6 +30,7 @@ export class ArchiveReader {
         this.source = yield* wait(ProvenFile.of(fd, this.#path))
         yield* readAhead(at => readAtAsync(fd, at, READ))
       } finally {
+        this.source?.release()
         close(fd)
       }
     } catch (error) {

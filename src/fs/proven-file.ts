@@ -10,20 +10,23 @@ import { Storages } from './shared-extents.js'
 const OPEN = constants.O_RDONLY | constants.O_NONBLOCK
 
 /**
- * A file that is named by its path, as it was when it was found. What is read from it after that are the bytes that it
- * lends later on, or it is found to have changed. It holds no descriptor in between.
+ * A file as it was when it was found. What is read from it after that are the bytes that it lends later on, or it is
+ * found to have changed.
  */
 export class ProvenFile implements Source {
   readonly #path: Uint8Array
   readonly #status: Identity
+  #fd: number | undefined
 
-  private constructor(path: Uint8Array, status: Identity) {
+  private constructor(fd: number, path: Uint8Array, status: Identity) {
+    this.#fd = fd
     this.#path = path
     this.#status = status
   }
 
   /**
-   * Of an open file; undefined where nothing can be proven, or nothing cloned from it.
+   * Of an open file, to be told by {@link release} before that is closed; undefined where nothing can be proven, or nothing
+   * cloned from it.
    *
    * @param directory - where the clones are to be
    * @throws SYSTEM_CALL
@@ -36,11 +39,16 @@ export class ProvenFile implements Source {
     // Else what is stored into it through memory would not show in its times.
     await dataSync(fd)
     const status = statFd(fd)
-    return isSettled(status, now) ? new ProvenFile(path, status) : undefined
+    return isSettled(status, now) ? new ProvenFile(fd, path, status) : undefined
   }
 
   get device(): number {
     return this.#status.dev
+  }
+
+  /** From here on it is opened by its path, each time that it is needed. */
+  release(): void {
+    this.#fd = undefined
   }
 
   /** @throws SOURCE_CHANGED, SYSTEM_CALL */
@@ -57,15 +65,20 @@ export class ProvenFile implements Source {
 
   /** @throws SOURCE_CHANGED, SYSTEM_CALL */
   withFd<T>(use: (fd: number) => T): T {
+    if (this.#fd !== undefined) return this.#lend(this.#fd, use)
     const fd = this.#open()
     try {
-      this.#prove(fd)
-      const result = use(fd)
-      this.#prove(fd)
-      return result
+      return this.#lend(fd, use)
     } finally {
       close(fd)
     }
+  }
+
+  #lend<T>(fd: number, use: (fd: number) => T): T {
+    this.#prove(fd)
+    const result = use(fd)
+    this.#prove(fd)
+    return result
   }
 
   #open(): number {

@@ -37,9 +37,10 @@ export function archiveSource(
 }
 
 /**
- * What the bytes of an open archive file can be cloned from into a directory, if they are read only after this has
- * resolved; undefined where they cannot.
+ * What the bytes of an archive file can be cloned from into a directory, if they are read only after this has resolved;
+ * undefined where they cannot.
  *
+ * @param fd - of the file, open for as long as anything is cloned
  * @throws SYSTEM_CALL
  */
 export function lentArchive(fd: number, file: Path, directory: Path): Promise<Source | undefined> {

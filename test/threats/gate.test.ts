@@ -81,9 +81,10 @@ async function traced(t: Test, place: Ground, argv: readonly string[]) {
   })
   const calls = callsOf(fs.readFileSync(log, 'utf8'))
   const isTarget = ({ call, arguments: [, path] }: TracedCall) => call === 'openat' && path === '"target"'
-  const start = calls.findIndex(isTarget)
+  // An extraction first asks which filesystem it is on, of a descriptor that it uses for nothing else.
+  const start = calls.findLastIndex(isTarget)
   t.ok(start > 0, 'the target is opened')
-  t.equal(calls.filter(isTarget).length, 1, 'once')
+  t.equal(calls.filter(isTarget).length, argv[0] === 'extract' && !argv.includes('--salvage') ? 2 : 1, 'once')
   const after = calls.slice(start + 1)
   return {
     ...ended,
