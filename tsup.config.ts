@@ -5,6 +5,8 @@ const common = { target: 'node20', platform: 'node', sourcemap: true } as const
 export default defineConfig([
   // `shims` gives the CommonJS build an import.meta.url, which finds koffi at the first system call.
   { ...common, entry: ['src/index.ts'], format: ['esm', 'cjs'], dts: true, shims: true },
+  // A thread is a file of its own, beside the one that starts it.
+  { ...common, entry: ['src/fs/read-ahead-thread.ts'], format: ['esm'], splitting: false },
   {
     ...common,
     entry: ['src/cli.ts'],

@@ -7,8 +7,9 @@ import { ELOOP } from '../sys/errno.js'
 import { close, OPEN_FILE } from '../sys/file.js'
 import { isSameFile, S_IFDIR, S_IFREG, type Status, statFd, typeOf } from '../sys/status.js'
 import type { Directory, DirectoryTree } from './directory-tree.js'
+import type { ExaminedFile } from './examined-files.js'
 import type { OnFailure } from './extended-attributes.js'
-import { type ExaminedFile, type FileClone, FileRecords } from './file-records.js'
+import { type FileClone, FileRecords, type OpenFile } from './file-records.js'
 import { captureExtras, type Extras, entryTypeOf, hasContent, plainMetadata } from './metadata.js'
 import { isUntold, Storages } from './shared-extents.js'
 import { Sharing } from './sharing.js'
@@ -114,6 +115,20 @@ export class EntryRecords {
     }
   }
 
+  /** As {@link file}, of what another thread found out about it; undefined where that is not enough. */
+  examined({ parent, directory, name, path }: Found, file: ExaminedFile): ArchiveRecord[] | undefined {
+    const { status, extras } = file
+    const content = this.#files.recordsOf(file, directory, name)
+    if (!content) return undefined
+    const metadata = { ...plainMetadata(status, this.#request.numericOwner), ...extras }
+    const entry = this.#entry(parent, name, 'file', metadata)
+    const { summary, onEntry } = this.#request
+    summary.files++
+    summary.logicalBytes += status.size
+    onEntry(path, status.size)
+    return [entry, ...content]
+  }
+
   /**
    * A file with its extents and its end, or a hard link to it. Returns false for what is no file.
    *
@@ -158,7 +173,7 @@ export class EntryRecords {
     }
   }
 
-  #snapshot(file: ExaminedFile, directory: Directory, extras: Extras): FileClone | undefined {
+  #snapshot(file: OpenFile, directory: Directory, extras: Extras): FileClone | undefined {
     if (!this.#request.snapshot) return undefined
     try {
       return this.#files.clone(file, directory, extras)

@@ -56,7 +56,8 @@ export function* fileExtents(
     const start = Math.min(size, found ?? statFd(fd).size)
     if (start > at) {
       tally.holeBytes += start - at
-      yield* holes(at, start, empty)
+      while (endOf(empty[next]) <= at) next++
+      yield* holes(at, start, empty, next)
     }
     if (found === undefined || start === size) break
     const end = isFull ? size : Math.min(size, seekHole(fd, start) ?? size)
@@ -119,10 +120,16 @@ function isZero(bytes: Uint8Array): boolean {
   return bytes.every(byte => byte === 0)
 }
 
-/** The hole from `start` to `end`, in the parts that have reserved storage and those that have none. */
-function* holes(start: number, end: number, empty: readonly EmptyRange[]): Iterable<Extent> {
+/**
+ * The hole from `start` to `end`, in the parts that have reserved storage and those that have none.
+ *
+ * @param first - the first range that may be of it
+ */
+function* holes(start: number, end: number, empty: readonly EmptyRange[], first: number): Iterable<Extent> {
   let at = start
-  for (const { offset, length, preallocated } of empty) {
+  for (let i = first; i < empty.length; i++) {
+    const { offset, length, preallocated } = empty[i] as EmptyRange
+    if (offset >= end) break
     const [from, to] = [Math.max(at, offset), Math.min(end, offset + length)]
     if (!preallocated || from >= to) continue
     if (from > at) yield { kind: 'hole', length: from - at, preallocated: false }

@@ -1,7 +1,7 @@
 import { constants } from 'node:fs'
 import { ReftarError } from '../errors.js'
 import { FS_NOCOW_FL } from '../format/inode-flags.js'
-import type { ArchiveRecord, Metadata } from '../record.js'
+import type { ArchiveRecord, End, Metadata } from '../record.js'
 import type { Steps } from '../steps.js'
 import { cloneRange } from '../sys/clone-range.js'
 import { openat } from '../sys/directory.js'
@@ -10,6 +10,7 @@ import { getInodeFlags, setInodeFlags } from '../sys/inode-attributes.js'
 import { systemError } from '../sys/koffi.js'
 import { isUnchanged, type Status, statFd } from '../sys/status.js'
 import type { Directory, DirectoryTree } from './directory-tree.js'
+import type { ExaminedFile } from './examined-files.js'
 import { fileExtents, type Position, type ReadTally } from './file-extents.js'
 import { FileSource } from './file-source.js'
 import { PagedStore } from './paged-store.js'
@@ -18,7 +19,7 @@ import { settle } from './settle.js'
 import type { FileSharing, Sharing } from './sharing.js'
 
 /** A file that is about to be read. */
-export interface ExaminedFile {
+export interface OpenFile {
   readonly fd: number
   /** As it was after it was mapped. */
   readonly status: Status
@@ -46,6 +47,7 @@ export interface FileOutcome {
   readonly failure: ReftarError | undefined
 }
 
+const WHOLE: End = { kind: 'end', state: 'whole' }
 const CURRENT = Buffer.from('.')
 const O_TMPFILE = 0o20000000 | constants.O_DIRECTORY
 const PRIVATE = 0o600
@@ -69,13 +71,13 @@ export class FileRecords {
   }
 
   /** Learns where a file lies, before it is read. @throws SYSTEM_CALL */
-  *examine(fd: number, opened: Status, directory: Directory, name: Uint8Array): Steps<never, ExaminedFile> {
+  *examine(fd: number, opened: Status, directory: Directory, name: Uint8Array): Steps<never, OpenFile> {
     const settling = settle(opened)
     if (settling) yield settling
     const sharing = this.#sharing.examine(fd, opened, directory, name)
-    const { status, map, canReread } = sharing
+    const { status, examined, map, canReread } = sharing
     const source = canReread
-      ? new FileSource(this.#tree, this.#sources, this.#sources.add({ directory, name, status }))
+      ? new FileSource(this.#tree, this.#sources, this.#sources.add({ directory, name, status, examined }))
       : undefined
     return { fd, status, reserved: map.reservedBeyond, sharing, source }
   }
@@ -86,7 +88,7 @@ export class FileRecords {
    * @param metadata - of the file: a clone of what is written in place has to be one, too
    * @throws SYSTEM_CALL where there can be no such clone
    */
-  clone(file: ExaminedFile, directory: Directory, { flags = 0 }: Metadata): FileClone {
+  clone(file: OpenFile, directory: Directory, { flags = 0 }: Metadata): FileClone {
     const fd = openat(this.#tree.fd(directory), CURRENT, O_TMPFILE | constants.O_RDWR, PRIVATE)
     return closingOnError(fd, () => {
       storeAlike(fd, flags)
@@ -108,8 +110,24 @@ export class FileRecords {
     })
   }
 
+  /** The extents of a file that another thread looked at, and its end; undefined where more has to be known. */
+  recordsOf(file: ExaminedFile, directory: Directory, name: Uint8Array): ArchiveRecord[] | undefined {
+    const { content, status, ended } = file
+    if (!content) {
+      const references = this.#sharing.references(file)
+      if (!references) return undefined
+      this.#tally.sharedBytes += status.size
+      return [...references, WHOLE]
+    }
+    const number = this.#sources.add({ directory, name, status, examined: ended })
+    const from = { source: new FileSource(this.#tree, this.#sources, number), offset: 0 }
+    this.#position.address += status.size
+    this.#tally.bytesRead += status.size
+    return [{ kind: 'data', bytes: content, mayBeShared: false, from }, WHOLE]
+  }
+
   /** The extents of a file, or of its clone, and its end. */
-  *read(file: ExaminedFile, clone?: FileClone): Steps<ArchiveRecord, FileOutcome> {
+  *read(file: OpenFile, clone?: FileClone): Steps<ArchiveRecord, FileOutcome> {
     const { sharing, source } = file
     const fd = clone?.fd ?? file.fd
     const isUnsized = file.status.blocks === 0

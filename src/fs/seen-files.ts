@@ -8,9 +8,11 @@ export interface SeenFile {
   readonly directory: Directory
   readonly name: Uint8Array
   readonly status: Identity
+  /** When it was looked at, in nanoseconds of hrtime(). */
+  readonly examined: number
 }
 
-const FIXED = 60
+const FIXED = 64
 
 /** Files by number, in pages that can be put away: a number is where its record lies. */
 export class SeenFiles {
@@ -24,7 +26,7 @@ export class SeenFiles {
     this.#store = store
   }
 
-  add({ directory, name, status }: SeenFile): number {
+  add({ directory, name, status, examined }: SeenFile): number {
     const length = FIXED + name.byteLength
     if (this.#used + length > PAGE_SIZE) {
       this.#pages.push(this.#store.allocate())
@@ -39,6 +41,7 @@ export class SeenFiles {
     page.writeDoubleLE(status.size, at + 24)
     writeTime(page, at + 32, status.modified)
     writeTime(page, at + 44, status.changed)
+    page.writeDoubleLE(examined, at + 56)
     page.set(name, at + FIXED)
     this.#used += length
     return (this.#pages.length - 1) * PAGE_SIZE + at
@@ -57,6 +60,7 @@ export class SeenFiles {
         modified: readTime(page, at + 32),
         changed: readTime(page, at + 44),
       },
+      examined: page.readDoubleLE(at + 56),
     }
   }
 

@@ -84,6 +84,11 @@ export class Storages {
     return [...this.#known.values()].some(isKind)
   }
 
+  /** Which storage the files of a device lie on, once one of them was asked for. */
+  known(device: number): Storage | undefined {
+    return this.#known.get(device)
+  }
+
   /** Which storage an open file lies on. Subvolumes of one btrfs are one. @throws SYSTEM_CALL */
   of(fd: number, { dev }: Status): Storage {
     let storage = this.#known.get(dev)

@@ -1,7 +1,9 @@
+import type { Reference } from '../record.js'
 import { openat } from '../sys/directory.js'
 import { close, OPEN_FILE, readAt } from '../sys/file.js'
 import { isUnchanged, type Status, statFd } from '../sys/status.js'
 import type { Directory, DirectoryTree } from './directory-tree.js'
+import type { ExaminedFile } from './examined-files.js'
 import { PagedStore } from './paged-store.js'
 import { type SeenFile, SeenFiles } from './seen-files.js'
 import { isSettled } from './settle.js'
@@ -82,14 +84,15 @@ export class Sharing {
     const map = fileMap(fd, status, storage)
     const extents = this.#request.shared ? map.shared : []
     const mapped = statFd(fd)
-    const file = extents.length > 0 ? this.#files.add({ directory, name, status: mapped }) : NO_FILE
+    const examined = hrtime()
+    const file = extents.length > 0 ? this.#files.add({ directory, name, status: mapped, examined }) : NO_FILE
     const settled = isSettled(mapped, now)
     if (!settled) this.#untrusted.add(file)
-    const proven = extents.length > 0 ? this.#prove(fd, storage, extents) : NONE
+    const proven = extents.length > 0 ? this.#prove(fd, storage, this.#candidates(extents)) : NONE
     const changed = () => void this.#untrusted.add(file)
     return new FileSharing(
       this.#map,
-      { status: mapped, canReread: settled && isMapped(storage), changed, map },
+      { status: mapped, examined, canReread: settled && isMapped(storage), changed, map },
       file,
       extents,
       proven,
@@ -97,9 +100,30 @@ export class Sharing {
     )
   }
 
-  /** Earlier ranges that were found to be still the same storage. */
-  #prove(fd: number, storage: Storage, extents: readonly SharedExtent[]): ReadonlySet<number> {
-    const proven = new Set<number>()
+  /**
+   * References for all of a file that another thread has mapped: undefined unless all of it is shared with files that were
+   * looked at before that, and that still lie where they did.
+   */
+  references({ status, shared, began }: ExaminedFile): Reference[] | undefined {
+    const storage = this.#storages.known(status.dev)
+    if (!storage?.proves || !this.#request.shared || this.#request.paranoid) return undefined
+    const extents = shared.map(extent => ({ ...extent, space: storage.id }))
+    const candidates = this.#candidates(extents)
+    // Storage that was free in between may have gone to another file.
+    for (const file of candidates.keys()) if (this.#files.get(file).examined > began) return undefined
+    const proven = this.#prove(NO_FILE, storage, candidates)
+    const ranges = plannedRanges(this.#map, NO_FILE, extents, proven, storage.blockSize)
+    const references: Reference[] = []
+    let end = 0
+    for (const { offset, length, address } of ranges) {
+      if (offset !== end || address === undefined) return undefined
+      references.push({ kind: 'reference', address, length, origin: 'shared' })
+      end += length
+    }
+    return end === status.size ? references : undefined
+  }
+
+  #candidates(extents: readonly SharedExtent[]): Map<number, Candidate[]> {
     const candidates = new Map<number, Candidate[]>()
     for (const extent of extents) {
       for (const overlap of this.#map.find(extent.space, extent.position, extent.length)) {
@@ -109,6 +133,16 @@ export class Sharing {
         else candidates.set(file, [{ extent, overlap }])
       }
     }
+    return candidates
+  }
+
+  /** Earlier files of which all candidates were found to be still the same storage. */
+  #prove(
+    fd: number,
+    storage: Storage,
+    candidates: ReadonlyMap<number, readonly Candidate[]>,
+  ): ReadonlySet<number> {
+    const proven = new Set<number>()
     for (const [file, list] of candidates) {
       if (!this.#untrusted.has(file) && this.#isStillThere(this.#files.get(file), storage, list, fd))
         proven.add(file)
@@ -161,6 +195,8 @@ export class Sharing {
 interface Examined {
   /** As it was after the file was mapped: what it is compared with once it was read. */
   readonly status: Status
+  /** When it was mapped and asked for its status, in nanoseconds of hrtime(). */
+  readonly examined: number
   /** As long as its status stays, so do its bytes: it was written back, and whoever changes it again will be seen. */
   readonly canReread: boolean
   /** To be called when the file changed while it was read: nothing may refer to it. */
@@ -171,6 +207,7 @@ interface Examined {
 /** The sharing of one file, while it is read. */
 export class FileSharing implements Examined {
   readonly status: Status
+  readonly examined: number
   readonly canReread: boolean
   readonly changed: () => void
   readonly map: FileMap
@@ -183,13 +220,14 @@ export class FileSharing implements Examined {
 
   constructor(
     seen: SharedMap,
-    { status, canReread, changed, map }: Examined,
+    { status, examined, canReread, changed, map }: Examined,
     file: number,
     extents: readonly SharedExtent[],
     proven: ReadonlySet<number>,
     unit: number,
   ) {
     this.status = status
+    this.examined = examined
     this.canReread = canReread
     this.changed = changed
     this.map = map
@@ -201,36 +239,46 @@ export class FileSharing implements Examined {
   }
 
   /** The shared ranges in order; each is looked up only when it is asked for, so a file may share with itself. */
-  *ranges(): Generator<PlannedRange, void, undefined> {
-    for (const extent of this.#extents) {
-      let at = extent.position
-      const end = extent.position + extent.length
-      const part = (from: number, to: number, address: number | undefined): PlannedRange => ({
-        offset: extent.offset + from - extent.position,
-        length: to - from,
-        address,
-        extent,
-      })
-      for (const { start, length: all, sighting } of [
-        ...this.#seen.find(extent.space, extent.position, extent.length),
-      ]) {
-        // The last block of an earlier file, of which this one has more: only the whole of it can be shared.
-        const overhang = start + all < end ? (start + all) % this.#unit : 0
-        const length = all - overhang
-        if (length <= 0) continue
-        if (sighting.file !== this.#file && !this.#proven.has(sighting.file)) continue
-        if (start > at) yield part(at, start, undefined)
-        yield part(start, start + length, sighting.address)
-        at = start + length
-      }
-      if (at < end) yield part(at, end, undefined)
-    }
+  ranges(): Generator<PlannedRange, void, undefined> {
+    return plannedRanges(this.#seen, this.#file, this.#extents, this.#proven, this.#unit)
   }
 
   /** Remembers that `length` bytes from `offset` were read and stand at `address`. */
   archived({ extent }: PlannedRange, offset: number, length: number, address: number): void {
     const position = extent.position + offset - extent.offset
     this.#seen.insert(extent.space, position, length, { file: this.#file, offset, address })
+  }
+}
+
+function* plannedRanges(
+  seen: SharedMap,
+  file: number,
+  extents: readonly SharedExtent[],
+  proven: ReadonlySet<number>,
+  unit: number,
+): Generator<PlannedRange, void, undefined> {
+  for (const extent of extents) {
+    let at = extent.position
+    const end = extent.position + extent.length
+    const part = (from: number, to: number, address: number | undefined): PlannedRange => ({
+      offset: extent.offset + from - extent.position,
+      length: to - from,
+      address,
+      extent,
+    })
+    for (const { start, length: all, sighting } of [
+      ...seen.find(extent.space, extent.position, extent.length),
+    ]) {
+      // The last block of an earlier file, of which this one has more: only the whole of it can be shared.
+      const overhang = start + all < end ? (start + all) % unit : 0
+      const length = all - overhang
+      if (length <= 0) continue
+      if (sighting.file !== file && !proven.has(sighting.file)) continue
+      if (start > at) yield part(at, start, undefined)
+      yield part(start, start + length, sighting.address)
+      at = start + length
+    }
+    if (at < end) yield part(at, end, undefined)
   }
 }
 
@@ -265,4 +313,9 @@ class Coverage {
     }
     return low - 1
   }
+}
+
+/** In nanoseconds, the same for all threads. */
+function hrtime(): number {
+  return Number(process.hrtime.bigint())
 }

@@ -1,15 +1,17 @@
+import { constants } from 'node:fs'
 import { ReftarError, withPath } from '../errors.js'
 import { quotePath } from '../event.js'
 import { latin1, latin1Bytes } from '../format/latin1.js'
 import type { ArchiveRecord } from '../record.js'
 import type { Steps } from '../steps.js'
-import { type DirectoryEntry, readEntries } from '../sys/directory.js'
-import { isSameFile, S_IFREG, statAt } from '../sys/status.js'
+import { type DirectoryEntry, openat, readEntries } from '../sys/directory.js'
+import { isSameFile, S_IFREG, type Status, statAt } from '../sys/status.js'
 import { byName, entriesOf } from './directory-entries.js'
 import { type Directory, DirectoryTree, pathOf } from './directory-tree.js'
 import { EntryRecords, type Found, type FoundEntry } from './entry-records.js'
 import { CACHEDIR_TAG, Exclusion, type IgnoreFiles } from './exclusion.js'
 import { entryTypeOf } from './metadata.js'
+import { ReadAhead } from './read-ahead.js'
 import { type Selection, selectPaths } from './selection.js'
 import type { TreeRequest } from './tree-request.js'
 
@@ -45,6 +47,8 @@ export function treeRecords(paths: readonly Uint8Array[], request: TreeRequest):
 
 const ROOT_PATH = new Uint8Array([0x2f])
 const NO_NAME = new Uint8Array(0)
+const CURRENT = Buffer.from('.')
+const OPEN_DIRECTORY = constants.O_RDONLY | constants.O_DIRECTORY
 
 /** Walks directories in the byte order of names, and decides what is left out. */
 class TreeWalk {
@@ -54,12 +58,17 @@ class TreeWalk {
   readonly #tree = new DirectoryTree('SOURCE_CHANGED')
   readonly #entries: EntryRecords
   readonly #roots = new Map<boolean, Directory>()
+  /** Where nothing is left out or read in a way of its own: the other thread does not know of that. */
+  readonly #readAhead: ReadAhead | undefined
 
   constructor(selection: Selection, exclusion: Exclusion, request: TreeRequest) {
     this.#selection = selection
     this.#exclusion = exclusion
     this.#request = request
     this.#entries = new EntryRecords(this.#tree, request)
+    const { oneFileSystem, snapshot, paranoid } = request
+    const isPlain = !(exclusion.isActive || request.exclusion.caches || oneFileSystem || snapshot || paranoid)
+    if (isPlain) this.#readAhead = new ReadAhead()
   }
 
   *records(): Steps<ArchiveRecord> {
@@ -80,11 +89,12 @@ class TreeWalk {
         const below =
           child && !child.whole && !frame.isWhole
             ? yield* this.#implied(frame, parent, name, child)
-            : yield* this.#visit(frame, parent, name, entry.type, child)
+            : yield* this.#visit(frame, parent, entry, name, child)
         if (below) stack.push(below)
       }
       this.#entries.conclude()
     } finally {
+      if (this.#readAhead) yield this.#readAhead.close()
       this.#entries.close()
       this.#tree.close()
     }
@@ -103,8 +113,13 @@ class TreeWalk {
     const { whole, absolute, children } = this.#selection
     const directory = this.#root(whole ? absolute : [...children.values()].every(child => child.absolute))
     if (!whole) return this.#selectedFrame(directory, this.#selection)
+    this.#lookAhead(directory)
     const frame = this.#wholeFrame(directory, NO_NAME, this.#selection, directory.inode.dev, undefined)
     return { ...frame, ordinal: 1 }
+  }
+
+  #lookAhead(directory: Directory): void {
+    this.#readAhead?.begin(() => openat(this.#tree.fd(directory), CURRENT, OPEN_DIRECTORY))
   }
 
   /** A directory that was not asked for, or is left out, but for something below it. */
@@ -167,14 +182,15 @@ class TreeWalk {
   *#visit(
     frame: Frame,
     directory: Directory,
+    { name: text, type }: DirectoryEntry,
     name: Uint8Array,
-    type: number,
     selection: Selection | undefined,
   ): Steps<ArchiveRecord, Frame | undefined> {
     const path = pathOf(directory, name)
     const found = { frame, parent: frame.ordinal, directory, name, path, selection }
     try {
-      if (type === S_IFREG && (this.#isExcluded(found, false) || (yield* this.#file(found)))) return undefined
+      if (type === S_IFREG && (this.#isExcluded(found, false) || (yield* this.#knownFile(found, text))))
+        return undefined
       const status = statAt(this.#tree.fd(directory), name)
       return yield* this.#entry({ ...found, status })
     } catch (error) {
@@ -186,12 +202,24 @@ class TreeWalk {
     return undefined
   }
 
+  /** A file by its type in the directory; another thread may know it already. */
+  *#knownFile(found: Candidate, name: string): Steps<ArchiveRecord, boolean> {
+    const file = this.#readAhead?.take(found.directory, name)
+    if (file && this.#isSkipped(file.status)) return true
+    const records = file && this.#entries.examined(found, file)
+    if (!records) return yield* this.#file(found)
+    yield* records
+    return true
+  }
+
   #file(found: Candidate): Steps<ArchiveRecord, boolean> {
-    return this.#entries.file(found, status => {
-      const isSkipped = this.#request.isSkipped(status)
-      if (isSkipped) this.#request.onNote('the archive itself is left out')
-      return !isSkipped
-    })
+    return this.#entries.file(found, status => !this.#isSkipped(status))
+  }
+
+  #isSkipped(status: Status): boolean {
+    const isSkipped = this.#request.isSkipped(status)
+    if (isSkipped) this.#request.onNote('the archive itself is left out')
+    return isSkipped
   }
 
   /** Of a name whose type only its status tells, or that is no file. */
@@ -229,6 +257,7 @@ class TreeWalk {
     yield this.#entries.directory(found, child)
     if (!child) return undefined
     const device = (selection?.whole ? undefined : frame.device) ?? status.dev
+    if (!frame.isWhole) this.#lookAhead(child)
     if (!this.#request.oneFileSystem || status.dev === device)
       return this.#inside(path, () => this.#wholeFrame(child, path, selection, device, frame.ignores))
     this.#request.onNote(`${quotePath(path)} is on another filesystem, what is in it is left out`)

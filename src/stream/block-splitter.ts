@@ -93,7 +93,7 @@ export function checkBlockSize(blockSize: number): void {
 }
 
 /** Memory of this many bytes may be kept for a part of it. */
-const SLAB = 64 * 1024
+const SLAB = 128 * 1024
 
 /** Joined, so that a part of a block does not keep the memory of all that it was read with. */
 function ownMemory(parts: readonly Uint8Array[]): Uint8Array {

@@ -1,0 +1,167 @@
+import type { Status } from '../sys/status.js'
+import type { Extras } from './metadata.js'
+import type { SharedExtent } from './shared-extents.js'
+
+/** A small file that another thread has looked at, from which all of its records can be made. */
+export interface ExaminedFile {
+  /** Its place among the files of the walk, counted from 0. */
+  readonly index: number
+  readonly name: string
+  /** Of its directory. */
+  readonly parent: { readonly dev: number; readonly ino: bigint }
+  /** When that began, before anything was asked, and when all was known; nanoseconds of hrtime(). */
+  readonly began: number
+  readonly ended: number
+  /** The same before and after. */
+  readonly status: Status
+  readonly extras: Extras
+  readonly shared: readonly Omit<SharedExtent, 'space'>[]
+  /** All of it; undefined for a file of which anything is shared. */
+  readonly content: Uint8Array | undefined
+}
+
+/** Files on their way from one thread to another: numbers in columns, because an object for each is slow to send. */
+export interface Batch {
+  readonly names: readonly string[]
+  readonly parents: readonly { readonly dev: number; readonly ino: bigint }[]
+  readonly inodes: BigUint64Array
+  readonly numbers: Float64Array
+  readonly shared: Float64Array
+  readonly contents: Uint8Array
+}
+
+/** Numbers of a file. */
+const WIDTH = 21
+const NONE = -1
+/** How many bytes of content go into one batch at most, and how many files. */
+const BATCH_BYTES = 64 * 1024
+const BATCH_FILES = 256
+
+/** Collects files for a batch. */
+export class BatchWriter {
+  readonly #names: string[] = []
+  readonly #parents: { readonly dev: number; readonly ino: bigint }[] = []
+  readonly #inodes: bigint[] = []
+  readonly #numbers: number[] = []
+  readonly #shared: number[] = []
+  readonly #contents: Uint8Array[] = []
+  #bytes = 0
+
+  get isEmpty(): boolean {
+    return this.#names.length === 0
+  }
+
+  get isFull(): boolean {
+    return this.#names.length >= BATCH_FILES || this.#bytes >= BATCH_BYTES
+  }
+
+  add({ index, name, parent, began, ended, status, extras, shared, content }: ExaminedFile): void {
+    if (this.#parents.at(-1) !== parent) this.#parents.push(parent)
+    const { dev, ino, mode, nlink, uid, gid, size, blocks, modified, changed } = status
+    this.#names.push(name)
+    this.#inodes.push(ino)
+    this.#numbers.push(index, this.#parents.length - 1, began, ended)
+    this.#numbers.push(dev, mode, nlink, uid, gid, size, blocks)
+    this.#numbers.push(modified.seconds, modified.nanoseconds, changed.seconds, changed.nanoseconds)
+    this.#numbers.push(extras.flags ?? NONE, extras.project ?? NONE, extras.xattrs ? 0 : NONE)
+    this.#numbers.push(shared.length, this.#bytes, content ? content.byteLength : NONE)
+    for (const { offset, length, position } of shared) this.#shared.push(offset, length, position)
+    if (!content) return
+    this.#contents.push(content)
+    this.#bytes += content.byteLength
+  }
+
+  /** What was added, and nothing of it stays. */
+  take(): Batch {
+    const contents = new Uint8Array(this.#bytes)
+    let at = 0
+    for (const content of this.#contents) {
+      contents.set(content, at)
+      at += content.byteLength
+    }
+    this.#bytes = 0
+    this.#contents.length = 0
+    return {
+      names: this.#names.splice(0),
+      parents: this.#parents.splice(0),
+      inodes: BigUint64Array.from(this.#inodes.splice(0)),
+      numbers: Float64Array.from(this.#numbers.splice(0)),
+      shared: Float64Array.from(this.#shared.splice(0)),
+      contents,
+    }
+  }
+}
+
+/** Reads the files of a batch in their order. */
+export class BatchReader {
+  readonly #batch: Batch
+  #at = 0
+  #sharedAt = 0
+
+  constructor(batch: Batch) {
+    this.#batch = batch
+  }
+
+  /** The place of the next file among those of the walk; undefined at the end. */
+  get index(): number | undefined {
+    return this.#batch.numbers[this.#at * WIDTH]
+  }
+
+  skip(): void {
+    this.#sharedAt += this.#number(18)
+    this.#at++
+  }
+
+  next(): ExaminedFile {
+    const { names, parents, inodes, contents } = this.#batch
+    const number = (column: number) => this.#number(column)
+    const extras: { -readonly [K in keyof Extras]: Extras[K] } = {}
+    if (number(15) !== NONE) extras.flags = number(15)
+    if (number(16) !== NONE) extras.project = number(16)
+    if (number(17) !== NONE) extras.xattrs = []
+    const [start, length] = [number(19), number(20)]
+    const file = {
+      index: number(0),
+      name: names[this.#at] as string,
+      parent: parents[number(1)] as ExaminedFile['parent'],
+      began: number(2),
+      ended: number(3),
+      status: {
+        dev: number(4),
+        ino: inodes[this.#at] as bigint,
+        mode: number(5),
+        nlink: number(6),
+        uid: number(7),
+        gid: number(8),
+        size: number(9),
+        blocks: number(10),
+        modified: { seconds: number(11), nanoseconds: number(12) },
+        changed: { seconds: number(13), nanoseconds: number(14) },
+        device: NO_DEVICE,
+      },
+      extras,
+      shared: this.#sharedOf(number(18)),
+      content: length === NONE ? undefined : contents.subarray(start, start + length),
+    }
+    this.skip()
+    return file
+  }
+
+  #sharedOf(count: number): Omit<SharedExtent, 'space'>[] {
+    const { shared } = this.#batch
+    return Array.from({ length: count }, (_, i) => {
+      const at = (this.#sharedAt + i) * 3
+      return {
+        offset: shared[at] as number,
+        length: shared[at + 1] as number,
+        position: shared[at + 2] as number,
+      }
+    })
+  }
+
+  #number(column: number): number {
+    return this.#batch.numbers[this.#at * WIDTH + column] as number
+  }
+}
+
+const NO_DEVICE = { major: 0, minor: 0 }

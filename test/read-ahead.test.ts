@@ -1,0 +1,166 @@
+// A second thread looks at small files ahead of the walk: what it finds out is what the walk would have, or is not used.
+import * as fs from 'node:fs'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { create } from '../src/create.js'
+import { DirectoryTree } from '../src/fs/directory-tree.js'
+import { ReadAhead } from '../src/fs/read-ahead.js'
+import { treeSource } from '../src/stream/tree-source.js'
+import { testDirectory } from './support/filesystems.js'
+import { archive, noise, problems, reflink, restore, sourceAndTarget } from './support/trees.js'
+
+const DIRECTORIES = 40
+const FILES = 50
+
+/** Small files of all kinds, and clones of half of them. */
+function makeTree(source: string): void {
+  for (let i = 0; i < DIRECTORIES; i++) {
+    const directory = join(source, `d${i}`)
+    fs.mkdirSync(directory)
+    for (let j = 0; j < FILES; j++) {
+      const file = join(directory, `f${String(j).padStart(2, '0')}`)
+      if (j % 10 === 3) fs.linkSync(join(directory, 'f00'), file)
+      else if (j % 10 === 4) fs.symlinkSync('f00', file)
+      else if (j % 10 === 5) fs.writeFileSync(file, '', { mode: 0o640 })
+      else if (j % 25 === 7) fs.writeFileSync(file, noise(100_000, `${i} ${j}`))
+      else fs.writeFileSync(file, noise(1 + 150 * j, `${i} ${j}`), { mode: j % 2 ? 0o600 : 0o755 })
+    }
+    fs.mkdirSync(join(directory, 'f20-inside'))
+    fs.writeFileSync(join(directory, 'f20-inside', 'file'), `${i}`)
+  }
+  for (let i = 0; i < DIRECTORIES / 2; i++) {
+    const clones = join(source, `e${i}`)
+    fs.mkdirSync(clones)
+    for (let j = 10; j < FILES; j += 2) {
+      const file = `f${j}`
+      if (fs.lstatSync(join(source, `d${i}`, file)).isFile())
+        reflink(join(source, `d${i}`, file), join(clones, file))
+    }
+  }
+  // Nothing may have changed just now: such files are left to the walk.
+  settle()
+}
+
+function settle(): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 50)
+}
+
+/** The walk alone: there is no thread where anything may be left out. */
+const ALONE = { exclude: ['no such name'] }
+
+function descriptors(): number {
+  return fs.readdirSync('/proc/self/fd').length
+}
+
+async function madeBy(t: Test, options: object, directory: string) {
+  const { bytes, events } = await archive(['.'], { directory, ...options })
+  t.same(problems(events), [])
+  return bytes
+}
+
+for (const name of ['btrfs', 'xfs'] as const) {
+  t.test(`${name}: the same archive`, async t => {
+    const directory = testDirectory(t, name)
+    if (directory === undefined) return
+    const { source, target } = sourceAndTarget(directory)
+    makeTree(source)
+    const before = descriptors()
+    const alone = await madeBy(t, ALONE, source)
+    const ahead = await madeBy(t, {}, source)
+    t.ok(ahead.equals(alone), 'the same bytes')
+    t.equal(descriptors(), before, 'nothing stays open')
+    await restore(ahead, target)
+    t.ok((await madeBy(t, ALONE, target)).byteLength === alone.byteLength, 'and the same tree again')
+  })
+
+  t.test(`${name}: a tree that changes while it is walked`, async t => {
+    const directory = testDirectory(t, name)
+    if (directory === undefined) return
+    const { source } = sourceAndTarget(directory)
+    makeTree(source)
+    const seen = new Map<string, Buffer>()
+    const told: string[] = []
+    let path = ''
+    let directoryName = ''
+    let count = 0
+    const records = treeSource(['.'], {
+      directory: source,
+      onEvent: event => told.push(...problems([event])),
+    })
+    for await (const record of records) {
+      if (record.kind === 'entry') {
+        const name = Buffer.from(record.name).toString()
+        if (record.type === 'directory' && record.parent === 1) directoryName = name
+        path = `${directoryName}/${name}`
+        if (record.type !== 'file') continue
+        seen.set(path, Buffer.alloc(0))
+        if (++count !== 900) continue
+        // What comes later: content that changes, names that come, and go, and move.
+        fs.writeFileSync(join(source, 'd9/f10'), 'another content')
+        fs.writeFileSync(join(source, 'd9/a-new-name'), 'new')
+        fs.rmSync(join(source, 'd8/f12'))
+        fs.renameSync(join(source, 'd9/f16'), join(source, 'd9/f16-renamed'))
+        settle()
+      } else if (record.kind === 'data') {
+        seen.set(path, Buffer.concat([seen.get(path) ?? Buffer.alloc(0), record.bytes]))
+      }
+    }
+    t.ok(count > 1000, `${count} files`)
+    t.equal(seen.get('d9/f10')?.toString(), 'another content')
+    t.equal(seen.get('d9/a-new-name')?.toString(), 'new')
+    t.equal(seen.has('d8/f12'), false)
+    t.equal(seen.has('d9/f16'), false)
+    t.equal(seen.has('d9/f16-renamed'), true)
+    t.same(told, [])
+  })
+}
+
+t.test('whoever leaves early leaves nothing open', async t => {
+  const directory = testDirectory(t, 'btrfs')
+  if (directory === undefined) return
+  const { source } = sourceAndTarget(directory)
+  makeTree(source)
+  const before = descriptors()
+  for (const most of [600, 900, 1500]) {
+    const records = treeSource(['.'], { directory: source })
+    let files = 0
+    for await (const record of records) if (record.kind === 'end' && ++files === most) break
+    t.equal(files, most)
+    t.equal(descriptors(), before, `after ${most} files`)
+  }
+  const stream = create(['.'], { directory: source })
+  stream.destroy()
+  await new Promise(resolve => stream.on('close', resolve))
+  t.equal(descriptors(), before)
+})
+
+t.test('the thread is there, and tells what is true', async t => {
+  const directory = testDirectory(t, 'btrfs')
+  if (directory === undefined) return
+  const files = 3000
+  for (let i = 0; i < files; i++)
+    fs.writeFileSync(join(directory, `f${String(i).padStart(4, '0')}`), `file ${i}`)
+  settle()
+  const tree = new DirectoryTree('SOURCE_CHANGED')
+  const root = tree.root(Buffer.from(directory))
+  const ahead = new ReadAhead()
+  ahead.begin(() => fs.openSync(directory, 'r'))
+  let known = 0
+  for (let i = 0; i < files; i++) {
+    const name = `f${String(i).padStart(4, '0')}`
+    // Whoever walks has other work to do, too.
+    if (i > 600) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1)
+    const file = ahead.take(root, name)
+    if (!file) continue
+    known++
+    const { ino, size, mode } = fs.lstatSync(join(directory, name), { bigint: true })
+    const { status } = file
+    if (status.ino === ino && status.size === Number(size) && status.mode === Number(mode)) {
+      if (Buffer.from(file.content ?? []).toString() === `file ${i}`) continue
+    }
+    t.fail(`${name} is another than what was told`)
+  }
+  await ahead.close()
+  tree.close()
+  t.ok(known > files / 2, `${known} of ${files}`)
+})
