@@ -57,10 +57,13 @@ export class ByteQueue {
     this.#length -= length
     this.#consumed += length
     let left = length
-    for (let first = this.#chunks[0]; first && first.byteLength <= left; first = this.#chunks[0]) {
-      left -= first.byteLength
-      this.#chunks.shift()
+    let count = 0
+    for (let next = this.#chunks[0]; next && next.byteLength <= left; next = this.#chunks[count]) {
+      left -= next.byteLength
+      count++
     }
+    // At once: to take the first of very many away moves all the others.
+    this.#chunks.splice(0, count)
     if (left > 0) this.#chunks[0] = (this.#chunks[0] as Uint8Array).subarray(left)
   }
 
