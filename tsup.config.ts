@@ -2,6 +2,14 @@ import { defineConfig } from 'tsup'
 
 const common = { target: 'node20', platform: 'node', sourcemap: true } as const
 
+// A shell script whose second line is an expression of JavaScript, because not every env(1) passes options on. Most of what
+// is made here is short-lived, and a young generation of the usual size would only take memory, in MiB.
+// commander is CommonJS, and asks for node's own modules by require.
+const BANNER = `#!/usr/bin/env sh
+':' //; exec node --max-semi-space-size=2 "$0" "$@"
+import { createRequire } from 'node:module'
+const require = createRequire(import.meta.url)`
+
 export default defineConfig([
   // `shims` gives the CommonJS build an import.meta.url, which finds koffi at the first system call.
   { ...common, entry: ['src/index.ts'], format: ['esm', 'cjs'], dts: true, shims: true },
@@ -14,9 +22,6 @@ export default defineConfig([
     splitting: false,
     // One file starts faster than many; koffi stays outside, because it is native.
     noExternal: ['commander', 'hash-wasm', 'streamx'],
-    // commander is CommonJS, and asks for node's own modules by require.
-    banner: {
-      js: `#!/usr/bin/env node\nimport { createRequire } from 'node:module'\nconst require = createRequire(import.meta.url)`,
-    },
+    banner: { js: BANNER },
   },
 ])

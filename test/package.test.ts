@@ -110,6 +110,8 @@ t.test('the package holds what is meant for it, and nothing else', async t => {
       'index.d.ts',
       'index.js',
       'index.js.map',
+      'read-ahead-thread.js',
+      'read-ahead-thread.js.map',
     ].map(name => `dist/${name}`),
   )
   for (const name of ['CHANGELOG.md', 'SECURITY.md', 'LICENSE', 'README.md']) {

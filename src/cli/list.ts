@@ -26,6 +26,7 @@ export async function runList(command: ListCommand): Promise<void> {
           if (listed.changed) changed++
           if (json) output.object(asObject(listed))
           else output.line(verbose ? longLine(listed) : name(listed))
+          if (output.drained) await output.drained
         }
       },
       { signal },

@@ -23,6 +23,7 @@ export class Output {
   readonly verbose: boolean
   readonly #stream: NodeJS.WriteStream
   #lines = ''
+  #drained: Promise<void> | undefined
   #failure: Error | undefined
 
   constructor({ json, verbose, stdoutIsTaken }: OutputOptions) {
@@ -89,8 +90,21 @@ export class Output {
 
   flush(): void {
     if (this.#lines.length === 0) return
-    this.#stream.write(this.#lines)
+    const isTaken = this.#stream.write(this.#lines)
     this.#lines = ''
+    if (isTaken || this.#drained) return
+    this.#drained = new Promise(resolve => {
+      const go = () => {
+        this.#drained = undefined
+        resolve()
+      }
+      this.#stream.once('drain', go).once('close', go)
+    })
+  }
+
+  /** What to wait for, by who can, before more is said: whoever reads it is slow. */
+  get drained(): Promise<void> | undefined {
+    return this.#drained
   }
 }
 

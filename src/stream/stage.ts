@@ -174,8 +174,9 @@ function settle(work: (() => void | Promise<void>) | undefined, callback: Callba
 
 function weigh(item: unknown): number {
   if (item instanceof Uint8Array) return item.byteLength
-  const bytes = (item as { bytes?: unknown }).bytes
-  return bytes instanceof Uint8Array ? RECORD_WEIGHT + bytes.byteLength : RECORD_WEIGHT
+  const { bytes, path } = item as { readonly bytes?: unknown; readonly path?: unknown }
+  const body = bytes ?? path
+  return body instanceof Uint8Array ? RECORD_WEIGHT + body.byteLength : RECORD_WEIGHT
 }
 
 function finish<S extends object, T>(

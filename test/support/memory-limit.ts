@@ -12,7 +12,7 @@ export type Limited = (argv: readonly string[], options?: RunOptions) => Promise
 /** The command with at most so many bytes of memory; undefined, and skipped, where that cannot be. */
 export function limitedTo(t: Test, bytes: number): Limited | undefined {
   const run = limitedProgram(t, bytes)
-  return run && ((argv, options) => run([process.execPath, CLI, ...argv], options))
+  return run && ((argv, options) => run([CLI, ...argv], options))
 }
 
 /** The same of any program. */
