@@ -29,7 +29,9 @@ export function directory(file: string): ReftarError {
   )
 }
 
-/** The errors of a stream name its file. */
+/** The errors of a stream name its file; those of others, which end it, have names of their own. */
 export function naming<T extends Stream>(stream: T, file: string): T {
-  return stream.on('error', error => Object.assign(error, { path: file }))
+  return stream.on('error', error => {
+    if (!(error instanceof ReftarError)) Object.assign(error, { path: file })
+  })
 }
