@@ -25,7 +25,7 @@ const POLL_MILLISECONDS = 20
 /** The command line that starts the built reftar, or another build of it. */
 export function reftarCommand(cli = fileURLToPath(new URL('../dist/cli.js', import.meta.url))): string[] {
   if (!existsSync(cli)) throw new Error(`${cli} does not exist: build it first`)
-  return [process.execPath, cli]
+  return [cli]
 }
 
 /** Runs one command with nothing to read, and captures its standard output. */
