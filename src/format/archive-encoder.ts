@@ -1,5 +1,5 @@
 import { ReftarError } from '../errors.js'
-import { type ArchiveRecord, type Data, type Entry, type From, sliceData } from '../record.js'
+import { type ArchiveRecord, type Data, type Entry, sliceData } from '../record.js'
 import { ByteWriter } from './bytes.js'
 import { type Checksums, chainDigest } from './checksums.js'
 import {
@@ -26,12 +26,12 @@ import { encodeHeader } from './header.js'
 import { OwnerNamesWriter } from './owner-names.js'
 import {
   encodeSegmentHead,
-  paddingLength,
   payloadLength,
   type SegmentLayout,
   type SegmentPosition,
   tablesLength,
 } from './segment.js'
+import { type Payload, SegmentPayload } from './segment-payload.js'
 import { Structure } from './structure.js'
 import { encodeTrailer, type Totals } from './trailer.js'
 import { xattrsSize } from './xattrs.js'
@@ -46,7 +46,7 @@ export interface EncoderOptions {
 }
 
 /** A segment that takes nothing more; only the digest of its payload is wanted before it can be written. */
-export interface ClosedSegment {
+export interface ClosedSegment extends Payload {
   readonly position: SegmentPosition
   readonly layout: SegmentLayout
   readonly openDirectories: readonly number[]
@@ -57,26 +57,9 @@ export interface ClosedSegment {
   readonly payload: readonly Uint8Array[]
   /** In bytes. */
   readonly payloadLength: number
-  /** The part of the payload that comes before the whole blocks. */
-  readonly edge: readonly Uint8Array[]
-  readonly wholes: readonly Uint8Array[]
   /** Of the first whole block, in bytes from the start of the archive. */
   readonly wholesOffset: number
-  /** In order. */
-  readonly runs: readonly BlockRun[]
 }
-
-/** Whole blocks that can be had from elsewhere, too. */
-export interface BlockRun {
-  /** Where it lies among the whole blocks of its segment, in bytes. */
-  readonly at: number
-  /** In bytes. */
-  readonly length: number
-  readonly from: From
-}
-
-/** From this many bytes on, a write of its own costs less than a copy. */
-const LARGE_PIECE = 128 * 1024
 
 interface Start extends Omit<SegmentPosition, 'offset' | 'sequence'> {
   readonly openDirectories: readonly number[]
@@ -95,12 +78,7 @@ export class ArchiveEncoder {
   readonly #rows = new ByteWriter(64 * 1024)
   #names = new OwnerNamesWriter()
   #pending: ExtentRow | undefined
-  #crcs: number[] = []
-  #shorts: Uint8Array[] = []
-  #wholes: Uint8Array[] = []
-  #runs: BlockRun[] = []
-  #shortLength = 0
-  #wholeLength = 0
+  readonly #payload = new SegmentPayload()
   #start: Start
   #block = 0
   #offset: number
@@ -210,7 +188,7 @@ export class ArchiveEncoder {
         continue
       }
       const room = Math.min(
-        Math.floor((SEGMENT_PAYLOAD - this.#shortLength - this.#wholeLength) / size),
+        Math.floor((SEGMENT_PAYLOAD - this.#payload.shortLength - this.#payload.wholeLength) / size),
         Math.floor((SEGMENT_TABLES - this.#tablesLength() - rowSize) / 4),
       )
       const end = Math.min(length, at + Math.max(1, room) * size)
@@ -227,15 +205,7 @@ export class ArchiveEncoder {
     const count = length / size
     this.#append({ kind: 'dataRow', length, mayBeShared: data.mayBeShared })
     const crcs = data.crcs?.length === count ? data.crcs : this.#checksums.blockCrcs(data.bytes, blockSize)
-    for (const crc of crcs) this.#crcs.push(crc)
-    if (size === blockSize) {
-      this.#wholes.push(data.bytes)
-      if (data.from) addRun(this.#runs, { at: this.#wholeLength, length, from: data.from })
-      this.#wholeLength += length
-    } else {
-      this.#shorts.push(data.bytes)
-      this.#shortLength += length
-    }
+    this.#payload.add(data, crcs, size === blockSize)
     this.#space.append(0, length, this.#block * blockSize + inBlock)
     this.#block += count
     this.#totals.dataBytes += length
@@ -275,15 +245,14 @@ export class ArchiveEncoder {
   #isFull(payload: number, tables: number): boolean {
     const length = this.#tablesLength()
     if (length === 0) return false
-    return (
-      this.#shortLength + this.#wholeLength + payload > SEGMENT_PAYLOAD || length + tables > SEGMENT_TABLES
-    )
+    const { shortLength, wholeLength } = this.#payload
+    return shortLength + wholeLength + payload > SEGMENT_PAYLOAD || length + tables > SEGMENT_TABLES
   }
 
   /** Without the open directories, so that it is 0 for a segment that holds nothing, and the room does not depend on them. */
   #tablesLength(): number {
     const pending = this.#pending ? extentRowSize(this.#pending) : 0
-    return this.#names.byteLength + this.#rows.length + pending + this.#crcs.length * 4
+    return this.#names.byteLength + this.#rows.length + pending + this.#payload.blocks * 4
   }
 
   #startHere(): Start {
@@ -303,46 +272,33 @@ export class ArchiveEncoder {
     const { openDirectories, ...start } = this.#start
     const names = this.#names.bytes()
     const rows = this.#rows.view().slice()
+    const { blocks, shortLength, wholeLength } = this.#payload
     const layout: SegmentLayout = {
       openDirectories: openDirectories.length,
       namesLength: names.byteLength,
       rowsLength: rows.byteLength,
-      blocks: this.#crcs.length,
-      shortLength: this.#shortLength,
-      wholeBlocks: this.#wholeLength / blockSize,
+      blocks,
+      shortLength,
+      wholeBlocks: wholeLength / blockSize,
     }
     const position = { ...start, offset: this.#offset, sequence: this.#totals.segments }
-    const padding = new Uint8Array(paddingLength(this.#offset, layout, blockSize))
     const length = payloadLength(this.#offset, layout, blockSize)
-    const edge = coalesce([...this.#shorts, padding])
-    const wholes = coalesce(this.#wholes)
-    const runs = this.#runs
+    const taken = this.#payload.take(this.#offset, layout, blockSize)
     this.#offset += SEGMENT_HEADER_SIZE + tablesLength(layout) + length
-    const wholesOffset = this.#offset - this.#wholeLength
     this.#totals.segments++
-    const crcs = Uint32Array.from(this.#crcs)
     this.#names = new OwnerNamesWriter()
     this.#rows.clear()
-    this.#crcs = []
-    this.#shorts = []
-    this.#wholes = []
-    this.#runs = []
-    this.#shortLength = 0
-    this.#wholeLength = 0
     this.#start = this.#startHere()
     return {
+      ...taken,
       position,
       layout,
       openDirectories,
       names,
       rows,
-      crcs,
-      payload: [...edge, ...wholes],
+      payload: [...taken.edge, ...taken.wholes],
       payloadLength: length,
-      edge,
-      wholes,
-      wholesOffset,
-      runs,
+      wholesOffset: this.#offset - wholeLength,
     }
   }
 }
@@ -351,38 +307,6 @@ function checkLength({ kind, length }: ExtentRow): void {
   if (!(Number.isSafeInteger(length) && length > 0)) {
     throw new ReftarError('INVALID_ARGUMENT', `${kind} has length ${length}, expected 1 or more`)
   }
-}
-
-/** Adds a run, to the one before where it goes on from there. */
-function addRun(runs: BlockRun[], run: BlockRun): void {
-  const last = runs.at(-1)
-  const isContinued =
-    last !== undefined &&
-    last.at + last.length === run.at &&
-    last.from.source === run.from.source &&
-    last.from.offset + last.length === run.from.offset
-  if (isContinued) runs[runs.length - 1] = { ...last, length: last.length + run.length }
-  else runs.push(run)
-}
-
-/** Large pieces stay as they are, and small neighbours become one: each piece is a write in the end. */
-function coalesce(pieces: readonly Uint8Array[]): Uint8Array[] {
-  const out: Uint8Array[] = []
-  let small: Uint8Array[] = []
-  const merge = () => {
-    if (small.length > 0) out.push(Buffer.concat(small))
-    small = []
-  }
-  for (const piece of pieces) {
-    if (piece.byteLength < LARGE_PIECE) {
-      small.push(piece)
-      continue
-    }
-    merge()
-    out.push(piece)
-  }
-  merge()
-  return out
 }
 
 /** No fewer bytes than the row of an entry and its owner names need. */
