@@ -1,3 +1,4 @@
+import { fstatSync } from 'node:fs'
 import type { Stream } from 'node:stream'
 import { ReftarError } from '../errors.js'
 import { pathBytes, quotePath } from '../event.js'
@@ -20,6 +21,15 @@ export function unlessAborted<T>(opening: Promise<T>, signal: AbortSignal): Prom
 export function terminal(use: string): ReftarError {
   const message = `an archive is not ${use} a terminal: name a file with -f, or use a pipe`
   return new ReftarError('INVALID_ARGUMENT', message)
+}
+
+const PIPE_SIZE = 1024 * 1024
+
+/** Gives a pipe room for more at a time: both sides wait for each other less often. Others stay as they are. */
+export async function widenPipe(fd: number): Promise<void> {
+  if (!fstatSync(fd).isFIFO()) return
+  const { setPipeSize } = await import('../sys/file.js')
+  setPipeSize(fd, PIPE_SIZE)
 }
 
 export function directory(file: string): ReftarError {

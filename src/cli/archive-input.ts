@@ -4,7 +4,7 @@ import { isatty } from 'node:tty'
 import { pathBytes, quotePath } from '../event.js'
 import type { Source } from '../record.js'
 import { lentArchive } from '../stream/archive-source.js'
-import { directory, isStandard, naming, terminal, unlessAborted } from './archive-file.js'
+import { directory, isStandard, naming, terminal, unlessAborted, widenPipe } from './archive-file.js'
 
 const READ = 1024 * 1024
 /** What is given up at once where a disk does not give it. */
@@ -48,7 +48,11 @@ export interface LentInput {
 
 /** As {@link openInput}, of an archive that is restored below a directory. */
 export async function openLentInput(file: string, target: string, signal: AbortSignal): Promise<LentInput> {
-  if (isStandard(file)) return unlent(await openInput(file, signal))
+  if (isStandard(file)) {
+    const stream = await openInput(file, signal)
+    await widenPipe(0)
+    return unlent(stream)
+  }
   const handle = await open(file, signal)
   try {
     const source = await lentArchive(handle.fd, file, target)

@@ -3,9 +3,8 @@ import { Writable } from 'node:stream'
 import { setTimeout } from 'node:timers/promises'
 import { isatty } from 'node:tty'
 import { promisify } from 'node:util'
-import { directory, isStandard, terminal, unlessAborted } from './archive-file.js'
+import { directory, isStandard, terminal, unlessAborted, widenPipe } from './archive-file.js'
 
-const PIPE_SIZE = 1024 * 1024
 const BUFFERED = 4 * 1024 * 1024
 /** Milliseconds until a full non-blocking pipe is tried again. */
 const RETRY = 2
@@ -36,10 +35,7 @@ export async function openDirectly(file: string, signal: AbortSignal): Promise<D
 async function directOutput(fd: number): Promise<DirectOutput> {
   if (isatty(fd)) throw terminal('written to')
   const status = fs.fstatSync(fd, { bigint: true })
-  if (status.isFIFO()) {
-    const { setPipeSize } = await import('../sys/file.js')
-    setPipeSize(fd, PIPE_SIZE)
-  }
+  await widenPipe(fd)
   const stream = writeTo(fd)
   return { stream, skip: status.isFile() ? [status] : [] }
 }
