@@ -15,6 +15,10 @@ export interface Totals {
   readonly logicalBytes: number
 }
 
+export function noTotals(): Totals {
+  return { segments: 0, entries: 0, extents: 0, blocks: 0, dataBytes: 0, logicalBytes: 0 }
+}
+
 /** FORMAT.md, "Trailer". */
 export interface Trailer {
   readonly offset: number

@@ -4,6 +4,7 @@ import { withPath } from '../errors.js'
 import { type Common, type Path, pathBytes } from '../event.js'
 import { ArchiveEncoder, type ClosedSegment } from '../format/archive-encoder.js'
 import { DEFAULT_BLOCK_SIZE, TRAILER_SIZE } from '../format/constants.js'
+import { noTotals } from '../format/trailer.js'
 import { CloningWriter } from '../fs/cloning-writer.js'
 import { DataCloner } from '../fs/data-cloner.js'
 import { type FileNumbers, StagedFile } from '../fs/staged-file.js'
@@ -66,12 +67,7 @@ export function archiveFile(file: Path, options: ArchiveFileOptions = {}): Archi
   const staged = new StagedFile(path)
   const summary: Writable<ArchiveFileSummary> = {
     archiveBytes: 0,
-    segments: 0,
-    entries: 0,
-    extents: 0,
-    blocks: 0,
-    dataBytes: 0,
-    logicalBytes: 0,
+    ...noTotals(),
     zeroCopyBytes: 0,
   }
   const thread = new DigestThread()

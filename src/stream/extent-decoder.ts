@@ -6,7 +6,7 @@ import { ArchiveParser, type DecodedSegment } from '../format/archive-parser.js'
 import { equalBytes } from '../format/bytes.js'
 import type { Limits } from '../format/limits.js'
 import { SalvageParser } from '../format/salvage-parser.js'
-import type { Totals } from '../format/trailer.js'
+import { noTotals, type Totals } from '../format/trailer.js'
 import { type ArchiveRecord, lengthOf, type Source } from '../record.js'
 import { type Items, type Steps, wait } from '../steps.js'
 import { type Stage, type StageHooks, stage } from './stage.js'
@@ -98,12 +98,7 @@ export function decoding<Out>(
 } {
   const summary: Writable<DecodeSummary> = {
     archiveBytes: 0,
-    segments: 0,
-    entries: 0,
-    extents: 0,
-    blocks: 0,
-    dataBytes: 0,
-    logicalBytes: 0,
+    ...noTotals(),
     losses: 0,
   }
   if (salvage) return { summary, hooks: salvaging(limits, summary, onEvent, put) }

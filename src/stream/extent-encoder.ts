@@ -2,7 +2,7 @@ import { loadChecksums } from '../crc/checksums.js'
 import { DigestThread } from '../crc/digest-thread.js'
 import { ArchiveEncoder, type ClosedSegment } from '../format/archive-encoder.js'
 import { DEFAULT_BLOCK_SIZE } from '../format/constants.js'
-import type { Totals } from '../format/trailer.js'
+import { noTotals, type Totals } from '../format/trailer.js'
 import type { ArchiveRecord } from '../record.js'
 import { type Steps, wait } from '../steps.js'
 import { checkBlockSize } from './block-splitter.js'
@@ -42,12 +42,7 @@ export function extentEncoder(options: ExtentEncoderOptions = {}): Stage<Uint8Ar
   checkBlockSize(blockSize)
   const summary: Writable<EncodeSummary> = {
     archiveBytes: 0,
-    segments: 0,
-    entries: 0,
-    extents: 0,
-    blocks: 0,
-    dataBytes: 0,
-    logicalBytes: 0,
+    ...noTotals(),
   }
   const thread = new DigestThread()
   let encoder: ArchiveEncoder
