@@ -3,8 +3,9 @@ import type { Data, Extent, Missing, Source } from '../record.js'
 import { type Steps, wait } from '../steps.js'
 import { readAt, readAtAsync, SMALL_READ, seekData, seekHole } from '../sys/file.js'
 import { statFd } from '../sys/status.js'
+import type { PlannedRange } from './planned-ranges.js'
 import type { EmptyRange } from './shared-extents.js'
-import type { FileSharing, PlannedRange } from './sharing.js'
+import type { FileSharing } from './sharing.js'
 import type { TreeSummary } from './tree-request.js'
 
 /** Bytes of one read of a large file. */

@@ -5,6 +5,7 @@ import { isUnchanged, type Status, statFd } from '../sys/status.js'
 import type { Directory, DirectoryTree } from './directory-tree.js'
 import type { ExaminedFile } from './examined-files.js'
 import { PagedStore } from './paged-store.js'
+import { type PlannedRange, plannedRanges } from './planned-ranges.js'
 import { type SeenFile, SeenFiles } from './seen-files.js'
 import { isSettled } from './settle.js'
 import {
@@ -23,15 +24,6 @@ import type { TreeRequest } from './tree-request.js'
 interface Candidate {
   readonly extent: SharedExtent
   readonly overlap: Overlap
-}
-
-/** A range of a file, in bytes of that file; contiguous and in order they cover its shared storage. */
-export interface PlannedRange {
-  readonly offset: number
-  readonly length: number
-  /** Where equal bytes went, or undefined for the first of their kind. */
-  readonly address: number | undefined
-  readonly extent: SharedExtent
 }
 
 /** Whether files refer to each other at all, and whether the bytes of each pair are compared, whatever addresses say. */
@@ -247,38 +239,6 @@ export class FileSharing implements Examined {
   archived({ extent }: PlannedRange, offset: number, length: number, address: number): void {
     const position = extent.position + offset - extent.offset
     this.#seen.insert(extent.space, position, length, { file: this.#file, offset, address })
-  }
-}
-
-function* plannedRanges(
-  seen: SharedMap,
-  file: number,
-  extents: readonly SharedExtent[],
-  proven: ReadonlySet<number>,
-  unit: number,
-): Generator<PlannedRange, void, undefined> {
-  for (const extent of extents) {
-    let at = extent.position
-    const end = extent.position + extent.length
-    const part = (from: number, to: number, address: number | undefined): PlannedRange => ({
-      offset: extent.offset + from - extent.position,
-      length: to - from,
-      address,
-      extent,
-    })
-    for (const { start, length: all, sighting } of [
-      ...seen.find(extent.space, extent.position, extent.length),
-    ]) {
-      // The last block of an earlier file, of which this one has more: only the whole of it can be shared.
-      const overhang = start + all < end ? (start + all) % unit : 0
-      const length = all - overhang
-      if (length <= 0) continue
-      if (sighting.file !== file && !proven.has(sighting.file)) continue
-      if (start > at) yield part(at, start, undefined)
-      yield part(start, start + length, sighting.address)
-      at = start + length
-    }
-    if (at < end) yield part(at, end, undefined)
   }
 }
 

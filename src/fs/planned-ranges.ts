@@ -1,0 +1,50 @@
+import type { SharedExtent } from './shared-extents.js'
+import type { SharedMap } from './shared-map.js'
+
+/** A range of a file, in bytes of that file; contiguous and in order they cover its shared storage. */
+export interface PlannedRange {
+  readonly offset: number
+  readonly length: number
+  /** Where equal bytes went, or undefined for the first of their kind. */
+  readonly address: number | undefined
+  readonly extent: SharedExtent
+}
+
+/**
+ * The shared ranges of a file in order; each is looked up only when it is asked for, so a file may share with itself.
+ *
+ * @param file - its number
+ * @param proven - the numbers of earlier files that it may refer to
+ * @param unit - in bytes: parts of it cannot be shared
+ */
+export function* plannedRanges(
+  seen: SharedMap,
+  file: number,
+  extents: readonly SharedExtent[],
+  proven: ReadonlySet<number>,
+  unit: number,
+): Generator<PlannedRange, void, undefined> {
+  for (const extent of extents) {
+    let at = extent.position
+    const end = extent.position + extent.length
+    const part = (from: number, to: number, address: number | undefined): PlannedRange => ({
+      offset: extent.offset + from - extent.position,
+      length: to - from,
+      address,
+      extent,
+    })
+    for (const { start, length: all, sighting } of [
+      ...seen.find(extent.space, extent.position, extent.length),
+    ]) {
+      // The last block of an earlier file, of which this one has more: only the whole of it can be shared.
+      const overhang = start + all < end ? (start + all) % unit : 0
+      const length = all - overhang
+      if (length <= 0) continue
+      if (sighting.file !== file && !proven.has(sighting.file)) continue
+      if (start > at) yield part(at, start, undefined)
+      yield part(start, start + length, sighting.address)
+      at = start + length
+    }
+    if (at < end) yield part(at, end, undefined)
+  }
+}
