@@ -6,7 +6,8 @@ import { joined } from '../../fixtures/recipes/json.js'
 import { text } from '../../fixtures/recipes/raw.js'
 import { noise } from '../../fixtures/recipes/valid.js'
 import { ArchiveEncoder, type ClosedSegment } from '../../src/format/archive-encoder.js'
-import { SEGMENT_TABLES } from '../../src/format/constants.js'
+import { SEGMENT_HEADER_SIZE, SEGMENT_TABLES } from '../../src/format/constants.js'
+import { tablesLength } from '../../src/format/segment.js'
 import type { ArchiveRecord, Entry } from '../../src/record.js'
 
 const OPTIONS = { blockSize: 512, sorted: true, payloadDigest: true }
@@ -107,6 +108,9 @@ t.test('tables fill a segment to its last byte, whichever row comes then', t => 
       const segments: ClosedSegment[] = []
       for (const each of records) segments.push(...encoder.add(each))
       segments.push(...encoder.finish())
+      const { position, layout, payloadLength } = segments.at(-1) as ClosedSegment
+      const head = SEGMENT_HEADER_SIZE + tablesLength(layout)
+      t.equal(encoder.offset, position.offset + head + payloadLength, 'where the trailer goes')
       const lengths = segments.map(({ names, rows, crcs }) => names.length + rows.length + crcs.length * 4)
       const isLast = free === size && rest.length === 0
       t.equal(lengths[0], SEGMENT_TABLES - free + (free === size ? size : 0), `${what}, ${free} bytes free`)
