@@ -72,6 +72,7 @@ export function plot(corpora: readonly CorpusFigures[]): string {
   const height = bottom + 24
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" width="${WIDTH}" height="${height}" role="img">`,
+    '<title>Times as fast as GNU tar, by corpus and filesystem</title>',
     `<style>${STYLE}</style>`,
     ...parts,
     '</svg>\n',

@@ -1,8 +1,10 @@
 // A second thread looks at small files ahead of the walk: what it finds out is what the walk would have, or is not used.
 import * as fs from 'node:fs'
+import { constants } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { create } from '../src/create.js'
+import { ReftarError } from '../src/errors.js'
 import { DirectoryTree } from '../src/fs/directory-tree.js'
 import { ReadAhead } from '../src/fs/read-ahead.js'
 import { treeSource } from '../src/stream/tree-source.js'
@@ -163,4 +165,19 @@ t.test('the thread is there, and tells what is true', async t => {
   await ahead.close()
   tree.close()
   t.ok(known > files / 10, `${known} of ${files}`)
+})
+
+t.test('where its directory cannot be opened, the walk does it alone', async t => {
+  const tree = new DirectoryTree('SOURCE_CHANGED')
+  const root = tree.root(Buffer.from('/'))
+  const ahead = new ReadAhead()
+  let asked = 0
+  ahead.begin(() => {
+    asked++
+    throw new ReftarError('SYSTEM_CALL', 'too many open files', { errno: constants.errno.EMFILE })
+  })
+  const known = Array.from({ length: 1000 }, (_, i) => ahead.take(root, `${i}`)).filter(Boolean)
+  t.same([known, asked], [[], 1])
+  await ahead.close()
+  tree.close()
 })

@@ -382,6 +382,7 @@ t.test('every vector is read as through a pipe', async t => {
       (_, value) => (typeof value === 'bigint' ? `${value}` : value),
     )
   }
+  let vectors = 0
   for (const kind of ['valid', 'invalid']) {
     for (const name of fs.readdirSync(join(FIXTURES, kind))) {
       if (!name.endsWith('.reftar')) continue
@@ -390,10 +391,11 @@ t.test('every vector is read as through a pipe', async t => {
       fs.writeFileSync(file, bytes)
       const piped = await outcome(Readable.from([bytes]), extentDecoder())
       const read = await outcome(archiveSource(file))
-      if (piped !== read) t.equal(read.slice(-300), piped.slice(-300), name)
+      vectors++
+      t.ok(piped === read, `${name}: ${read.slice(-300)}, expected ${piped.slice(-300)}`)
     }
   }
-  t.pass('all of them')
+  t.ok(vectors > 300, `${vectors} vectors`)
 })
 
 async function command(

@@ -1,6 +1,5 @@
 import { ReftarError } from '../errors.js'
 import { type ArchiveRecord, type Data, type Entry, sliceData } from '../record.js'
-import { ByteWriter } from './bytes.js'
 import { type Checksums, chainDigest } from './checksums.js'
 import {
   DIGEST_SIZE,
@@ -10,20 +9,9 @@ import {
   SEGMENT_TABLES,
 } from './constants.js'
 import { addressesFollow, DataSpace } from './data-space.js'
-import { checkMetadata, encodeEntryRow } from './entry-row.js'
-import {
-  DATA_ROW_SIZE,
-  END_ROW_SIZE,
-  type ExtentRow,
-  encodeEndRow,
-  encodeExtentRow,
-  extentRowSize,
-  isErrno,
-  joinRows,
-  MAX_ERRNO,
-} from './extent-row.js'
+import { checkMetadata } from './entry-row.js'
+import { DATA_ROW_SIZE, END_ROW_SIZE, type ExtentRow, isErrno, MAX_ERRNO } from './extent-row.js'
 import { encodeHeader } from './header.js'
-import { OwnerNamesWriter } from './owner-names.js'
 import {
   encodeSegmentHead,
   payloadLength,
@@ -32,6 +20,7 @@ import {
   tablesLength,
 } from './segment.js'
 import { type Payload, SegmentPayload } from './segment-payload.js'
+import { SegmentTables, type Tables } from './segment-tables.js'
 import { Structure } from './structure.js'
 import { encodeTrailer, type Totals } from './trailer.js'
 import { xattrsSize } from './xattrs.js'
@@ -46,12 +35,10 @@ export interface EncoderOptions {
 }
 
 /** A segment that takes nothing more; only the digest of its payload is wanted before it can be written. */
-export interface ClosedSegment extends Payload {
+export interface ClosedSegment extends Tables, Payload {
   readonly position: SegmentPosition
   readonly layout: SegmentLayout
   readonly openDirectories: readonly number[]
-  readonly names: Uint8Array
-  readonly rows: Uint8Array
   readonly crcs: Uint32Array
   /** Short blocks, padding and whole blocks, in few pieces. */
   readonly payload: readonly Uint8Array[]
@@ -75,14 +62,12 @@ export class ArchiveEncoder {
   readonly #structure: Structure
   /** From addresses of the record stream to addresses of the archive. */
   readonly #space = new DataSpace<number>(1, addressesFollow)
-  readonly #rows = new ByteWriter(64 * 1024)
-  #names = new OwnerNamesWriter()
-  #pending: ExtentRow | undefined
+  readonly #tables = new SegmentTables()
   readonly #payload = new SegmentPayload()
   #start: Start
   #block = 0
   #offset: number
-  #totals = { segments: 0, extents: 0, dataBytes: 0 }
+  #totals = { segments: 0, dataBytes: 0 }
   #digest = new Uint8Array(DIGEST_SIZE)
 
   constructor(options: EncoderOptions, checksums: Checksums) {
@@ -95,7 +80,8 @@ export class ArchiveEncoder {
 
   get totals(): Totals {
     const { entries, logicalBytes } = this.#structure
-    return { ...this.#totals, entries, logicalBytes, blocks: this.#block }
+    const { extents } = this.#tables
+    return { ...this.#totals, extents, entries, logicalBytes, blocks: this.#block }
   }
 
   /** How many bytes there are in front of the next segment, or of the trailer. */
@@ -122,8 +108,7 @@ export class ArchiveEncoder {
         checkMetadata(record)
         if (this.#isFull(0, entryRowBound(record))) yield this.#close()
         this.#structure.entry(record)
-        this.#flushPending()
-        encodeEntryRow(this.#rows, record, this.#names)
+        this.#tables.entry(record)
         break
       case 'data':
         yield* this.#addData(record)
@@ -141,8 +126,7 @@ export class ArchiveEncoder {
         }
         if (this.#isFull(0, END_ROW_SIZE)) yield this.#close()
         this.#structure.end()
-        this.#flushPending()
-        encodeEndRow(this.#rows, record)
+        this.#tables.end(record)
         break
       default:
         yield* this.#addRow(record)
@@ -182,7 +166,7 @@ export class ArchiveEncoder {
     const { mayBeShared } = data
     const size = isRun ? blockSize : length
     for (let at = 0; at < length; ) {
-      const rowSize = this.#rowCost({ kind: 'dataRow', length, mayBeShared })
+      const rowSize = this.#tables.costOf({ kind: 'dataRow', length, mayBeShared })
       if (this.#isFull(size, rowSize + 4)) {
         yield this.#close()
         continue
@@ -219,27 +203,13 @@ export class ArchiveEncoder {
         `missing has error number ${row.errno}, expected 1 to ${MAX_ERRNO}`,
       )
     }
-    if (this.#isFull(0, this.#rowCost(row))) yield this.#close()
+    if (this.#isFull(0, this.#tables.costOf(row))) yield this.#close()
     this.#append(row)
-  }
-
-  /** The bytes that a row adds to the tables: none when it joins the one before. */
-  #rowCost(row: ExtentRow): number {
-    return this.#pending && joinRows(this.#pending, row) ? 0 : extentRowSize(row)
   }
 
   #append(row: ExtentRow): void {
     this.#structure.extent(row)
-    const joined = this.#pending && joinRows(this.#pending, row)
-    if (!joined) this.#flushPending()
-    this.#pending = joined ?? row
-  }
-
-  #flushPending(): void {
-    if (!this.#pending) return
-    encodeExtentRow(this.#rows, this.#pending)
-    this.#totals.extents++
-    this.#pending = undefined
+    this.#tables.extent(row)
   }
 
   #isFull(payload: number, tables: number): boolean {
@@ -251,8 +221,7 @@ export class ArchiveEncoder {
 
   /** Without the open directories, so that it is 0 for a segment that holds nothing, and the room does not depend on them. */
   #tablesLength(): number {
-    const pending = this.#pending ? extentRowSize(this.#pending) : 0
-    return this.#names.byteLength + this.#rows.length + pending + this.#payload.blocks * 4
+    return this.#tables.length + this.#payload.blocks * 4
   }
 
   #startHere(): Start {
@@ -267,11 +236,9 @@ export class ArchiveEncoder {
   }
 
   #close(): ClosedSegment {
-    this.#flushPending()
     const { blockSize } = this.#options
     const { openDirectories, ...start } = this.#start
-    const names = this.#names.bytes()
-    const rows = this.#rows.view().slice()
+    const { names, rows } = this.#tables.take()
     const { blocks, shortLength, wholeLength } = this.#payload
     const layout: SegmentLayout = {
       openDirectories: openDirectories.length,
@@ -286,8 +253,6 @@ export class ArchiveEncoder {
     const taken = this.#payload.take(this.#offset, layout, blockSize)
     this.#offset += SEGMENT_HEADER_SIZE + tablesLength(layout) + length
     this.#totals.segments++
-    this.#names = new OwnerNamesWriter()
-    this.#rows.clear()
     this.#start = this.#startHere()
     return {
       ...taken,

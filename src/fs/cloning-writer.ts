@@ -1,6 +1,6 @@
 import { ReftarError } from '../errors.js'
 import type { From } from '../record.js'
-import { truncate, writeAt, writeAtAsync } from '../sys/file.js'
+import { SMALL_WRITE, truncate, writeAt, writeAtAsync } from '../sys/file.js'
 import { statFd } from '../sys/status.js'
 import type { DataCloner, LentRange } from './data-cloner.js'
 
@@ -15,8 +15,6 @@ interface LentPart {
 
 /** By how many bytes a file is extended at once. */
 const STEP = 64 * 1024 * 1024
-/** Below this a synchronous write is faster than the way to another thread and back. */
-const SMALL_WRITE = 128 * 1024
 
 /** Writes to a file of its own, and clones where it need not write. */
 export class CloningWriter {

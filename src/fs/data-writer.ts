@@ -1,7 +1,5 @@
-import { startWriteback, writeAt, writeAtAsync } from '../sys/file.js'
+import { SMALL_WRITE, startWriteback, writeAt, writeAtAsync } from '../sys/file.js'
 
-/** Up to this many bytes a synchronous write is faster than the way to another thread and back. */
-const SMALL = 128 * 1024
 /** How much may be on its way to other threads, in bytes. */
 const MOST_UNDER_WAY = 8 * 1024 * 1024
 
@@ -10,7 +8,7 @@ const MOST_UNDER_WAY = 8 * 1024 * 1024
  * on other threads while more arrives, so that each file has to be waited for at its end.
  */
 export class DataWriter {
-  readonly #joined = Buffer.allocUnsafeSlow(SMALL)
+  readonly #joined = Buffer.allocUnsafeSlow(SMALL_WRITE)
   /** Small pieces that were not written yet, all of one file. */
   #pieces: Uint8Array[] = []
   #fd = -1
@@ -27,13 +25,13 @@ export class DataWriter {
    */
   write(fd: number, bytes: Uint8Array, offset: number, startsWriteback: boolean): void | Promise<void> {
     const { byteLength } = bytes
-    if (byteLength > SMALL) {
+    if (byteLength > SMALL_WRITE) {
       this.flush()
       this.#start(fd, bytes, offset, startsWriteback)
       return this.#bytesUnderWay > MOST_UNDER_WAY ? this.#wait(MOST_UNDER_WAY / 2) : undefined
     }
     const follows = fd === this.#fd && offset === this.#offset + this.#length
-    if (!follows || this.#length + byteLength > SMALL) this.flush()
+    if (!follows || this.#length + byteLength > SMALL_WRITE) this.flush()
     if (this.#length === 0) {
       this.#fd = fd
       this.#offset = offset

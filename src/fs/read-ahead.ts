@@ -1,5 +1,5 @@
 import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads'
-import { close } from '../sys/file.js'
+import { close, closingOnError } from '../sys/file.js'
 import { isSameFile } from '../sys/status.js'
 import type { Directory } from './directory-tree.js'
 import { type Batch, BatchReader, type ExaminedFile } from './examined-files.js'
@@ -66,7 +66,14 @@ export class ReadAhead {
   #start(): void {
     // One at a time: another tree may have begun before the last thread has ended.
     if (!this.#open || this.#worker) return
-    const root = this.#open()
+    try {
+      closingOnError(this.#open(), root => this.#startAt(root))
+    } catch {
+      // Where there can be no thread, or no more descriptors, the walk does without.
+    }
+  }
+
+  #startAt(root: number): void {
     const { port1, port2 } = new MessageChannel()
     this.#state = new Int32Array(new SharedArrayBuffer(STATES * 4))
     const workerData: ReadAheadData = { port: port2, state: this.#state, root }

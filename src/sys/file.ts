@@ -73,6 +73,8 @@ export const OPEN_FILE = fs.constants.O_RDONLY | fs.constants.O_NOFOLLOW | fs.co
 
 /** Up to this many bytes a synchronous read is faster than the way to another thread and back. */
 export const SMALL_READ = 128 * 1024
+/** As {@link SMALL_READ}, of a write. */
+export const SMALL_WRITE = 128 * 1024
 
 /** Memory that small reads have in common: for each its own would take longer than the read. */
 const SLAB = 64 * 1024

@@ -77,7 +77,7 @@ t.test('tables have a cell for each column, and a dash for what was not measured
 
 t.test('the picture has a bar for each figure that there is', t => {
   const picture = plot([corpus])
-  t.match(picture, /^<svg [^>]+>\n<style>/)
+  t.match(picture, /^<svg [^>]+>\n<title>[^<]+<\/title>\n<style>/)
   t.equal(picture.match(/<rect /g)?.length, 4 + 2, 'the legend and two bars')
   t.notMatch(picture, /NaN|undefined|Infinity/)
   t.end()
