@@ -13,7 +13,6 @@ process.umask(0o022)
 
 const REFTAR = '"$NODE" "$CLI"'
 const isRoot = process.getuid?.() === 0
-const { version } = JSON.parse(fs.readFileSync(new URL('../package.json', import.meta.url), 'utf8'))
 
 /** What stderr must be where nothing is wrong. */
 const SILENT = ''
@@ -81,56 +80,6 @@ async function fixture(t: Test) {
 }
 
 const LISTING = 'tree/\ntree/a\ntree/d/\ntree/d/b\ntree/l\n'
-
-t.test('usage', async t => {
-  const { directory } = await fixture(t)
-  const hint = "reftar: try 'reftar --help'\n"
-  const usage: readonly Case[] = [
-    { argv: [], code: 2, stderr: `reftar: no command, expected one\n${hint}` },
-    { argv: ['frob'], code: 2, stderr: `reftar: unknown command 'frob'\n${hint}` },
-    { argv: ['fr\x1b[31m\nob'], code: 2, stderr: `reftar: unknown command 'fr\\033[31m\\nob'\n${hint}` },
-    { argv: ['--frob'], code: 2, stderr: `reftar: unknown option '--frob'\n${hint}` },
-    { argv: ['create', '--frob', 'tree'], code: 2, stderr: `reftar: unknown option '--frob'\n${hint}` },
-    { argv: ['list', '--reflink', 'auto'], code: 2, stderr: /^reftar: unknown option '--reflink'\n/ },
-    { argv: ['list', 'tree'], code: 2, stderr: /^reftar: too many arguments/ },
-    { argv: ['create'], code: 2, stderr: `reftar: missing required argument 'path'\n${hint}` },
-    { argv: ['create', '-f'], code: 2, stderr: /^reftar: option '-f, --file <file>' argument missing\n/ },
-    {
-      argv: ['extract', '--reflink', 'some'],
-      code: 2,
-      stderr: /^reftar: .*'some' is invalid.*auto, exact, always, never/,
-    },
-    {
-      argv: ['create', '--block-size', '4k', 'tree'],
-      code: 2,
-      stderr: /^reftar: .*'4k' is invalid.*whole number/,
-    },
-    {
-      argv: ['create', '--block-size', '1000', 'tree'],
-      code: 2,
-      stderr: /^reftar: block size is 1000, expected a power/,
-    },
-    {
-      argv: ['create', '--block-size', '131072', 'tree'],
-      code: 2,
-      stderr: /^reftar: block size is 131072, expected/,
-    },
-    { argv: ['--version'], code: 0, stdout: `${version}\n` },
-    { argv: ['--help'], code: 0, stdout: /^Usage: reftar .*create.*extract.*list/s },
-    { argv: ['create', '--help'], code: 0, stdout: /^Usage: reftar create .*--file.*--directory.*--json/s },
-    {
-      argv: ['extract', '--help'],
-      code: 0,
-      stdout: /^Usage: reftar extract .*--file.*--directory.*--reflink/s,
-    },
-    { argv: ['list', '--help'], code: 0, stdout: /^Usage: reftar list .*--file.*--json/s },
-  ]
-  for (const { argv, ...expected } of usage) {
-    await t.test(`reftar ${argv.map(text => JSON.stringify(text)).join(' ')}`, async t => {
-      check(t, await reftar(argv, { cwd: directory }), expected)
-    })
-  }
-})
 
 t.test('files, paths and archives that are not as they should be', async t => {
   const { directory, archive } = await fixture(t)

@@ -99,8 +99,10 @@ t.test('the package holds what is meant for it, and nothing else', async t => {
     [...top].filter(name => !allowed.includes(name ?? '')),
     [],
   )
+  // What a command loads has a name that changes with it.
+  const isLoaded = (name: string) => /^dist\/[a-z-]+-[0-9A-Z]{8}\.js(\.map)?$/.test(name)
   t.same(
-    contents.filter(name => name.startsWith('dist/')),
+    contents.filter(name => name.startsWith('dist/') && !isLoaded(name)),
     [
       'cli.js',
       'cli.js.map',

@@ -27,7 +27,7 @@ export interface CreateCommand {
   readonly excludeCaches: boolean
 }
 
-export async function runCreate(paths: readonly string[], command: CreateCommand): Promise<void> {
+export async function runCreate(command: CreateCommand, paths: readonly string[]): Promise<void> {
   const { json, verbose, excludeFrom, ...options } = command
   const output = new Output({ ...command, stdoutIsTaken: isStandard(command.file) })
   await run(output, async signal => {

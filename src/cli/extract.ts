@@ -16,7 +16,7 @@ export interface ExtractCommand extends LimitOptions {
   readonly keepExisting: boolean
   readonly keepPartial: boolean
   readonly sameOwner?: boolean
-  readonly samePermissions: boolean
+  readonly samePermissions?: boolean
   readonly numericOwner: boolean
   readonly devices?: boolean
   readonly fsync: boolean

@@ -16,7 +16,7 @@ const SHOWN = 10
 /** How many lines are written in one go. */
 const BATCH = 1000
 
-export async function runSharing(paths: readonly string[], command: SharingCommand): Promise<void> {
+export async function runSharing(command: SharingCommand, paths: readonly string[]): Promise<void> {
   const { directory, content, verbose, json } = command
   const output = new Output({ ...command, stdoutIsTaken: false })
   await run(output, async signal => {

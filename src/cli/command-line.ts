@@ -1,0 +1,184 @@
+import { parseArgs } from 'node:util'
+import { ReftarError } from '../errors.js'
+import type { Command } from './command.js'
+import { COMMANDS, findCommand, HELP } from './commands.js'
+import { findOption, keyOf, OPTIONS, type OptionDeclaration } from './options.js'
+import { closest } from './suggestion.js'
+import { TAR_LETTERS, tarHint } from './tar-options.js'
+
+/** What somebody asks for. */
+export interface Invocation {
+  readonly command: Command
+  readonly values: Readonly<Record<string, unknown>>
+  readonly operands: readonly string[]
+}
+
+/** Options that are commands, as tar has it: `-c` and `--create`. */
+const LETTERED = COMMANDS.filter(({ letter }) => letter !== undefined)
+
+/** An option as it was given. */
+interface Given {
+  readonly name: string
+  /** With its dashes. */
+  readonly rawName: string
+  /** Of which argument it is a part. */
+  readonly index: number
+  readonly value?: string | undefined
+  readonly inlineValue?: boolean | undefined
+}
+
+/** @throws INVALID_ARGUMENT for what is no command, no option, or not as an option wants it */
+export function parseCommandLine(argv: readonly string[]): Invocation | 'version' {
+  const args = withDashes(argv)
+  const { tokens } = parseArgs({ args, options: KNOWN, strict: false, allowPositionals: true, tokens: true })
+  const given = tokens.flatMap(token => (token.kind === 'option' ? [token] : []))
+  const words = tokens.flatMap(token => (token.kind === 'positional' ? [token.value] : []))
+  const { command, operands, options } = chosen(args, words, given)
+  // In a bundle, it is an option of tar that has nothing to do with help.
+  if (given.some(({ name, index }) => name === 'help' && /^(-h$|--)/.test(args[index] ?? '')))
+    return { command: HELP, values: {}, operands: command && command !== HELP ? [command.name] : operands }
+  if (given.some(({ name }) => name === 'version')) return 'version'
+  if (!command) {
+    const unknown = options.find(({ name }) => !isKnown(name))
+    throw unknown ? unknownOption(unknown) : misuse('no command, expected one')
+  }
+  const values = valuesOf(command, options)
+  checkOperands(command, operands)
+  return { command, values, operands }
+}
+
+/** As parseArgs wants them, and with the ones that every command line may have. */
+const KNOWN = Object.fromEntries<{ type: 'string' | 'boolean'; short?: string }>([
+  ...Object.entries<OptionDeclaration>(OPTIONS).map(
+    ([name, { letter, value }]) =>
+      [name, { type: value ? 'string' : 'boolean', ...(letter && { short: letter }) }] as const,
+  ),
+  ...LETTERED.map(({ name, letter = '' }) => [name, { type: 'boolean', short: letter }] as const),
+  ['version', { type: 'boolean' }],
+])
+
+/** Old manners: in `cvf FILE`, the letters have no dash, and their values follow in order. */
+function withDashes(argv: readonly string[]): string[] {
+  const [first = '', ...rest] = argv
+  const letters = Array.from(first)
+  const isBundle =
+    !findCommand(first) &&
+    letters.filter(letter => LETTERED.some(command => command.letter === letter)).length === 1 &&
+    letters.every(
+      letter => Object.values(KNOWN).some(({ short }) => short === letter) || TAR_LETTERS.has(letter),
+    )
+  if (!isBundle) return [...argv]
+  const takesValue = (letter: string) =>
+    Object.values(KNOWN).some(({ short, type }) => short === letter && type === 'string')
+  const flags = letters.filter(letter => !takesValue(letter))
+  const valued = letters.filter(takesValue).flatMap(letter => [`-${letter}`, ...rest.splice(0, 1)])
+  return [`-${flags.join('')}`, ...valued, ...rest]
+}
+
+/** The command, what is left of the words, and what is left of the options. */
+function chosen(args: readonly string[], words: readonly string[], given: readonly Given[]) {
+  const isLettered = ({ name }: Given) => LETTERED.some(command => command.name === name)
+  const lettered = given.filter(isLettered)
+  const options = given.filter(token => !isLettered(token))
+  const [first, ...operands] = words
+  const named = first === undefined ? undefined : findCommand(first)
+  const [letter] = lettered
+  if (letter && !(named && args[0] === first)) {
+    const other = lettered.find(({ name }) => name !== letter.name)
+    if (other) throw misuse(`'${letter.rawName}' and '${other.rawName}' are two commands, expected one`)
+    return { command: findCommand(letter.name), operands: words, options }
+  }
+  if (letter) throw misuse(`'${first}' and '${letter.rawName}' are two commands, expected one`)
+  if (first !== undefined && !named) {
+    const unknown = options.find(({ name }) => !isKnown(name))
+    throw unknown && args[0] !== first ? unknownOption(unknown) : unknownCommand(first)
+  }
+  return { command: named, operands, options }
+}
+
+function valuesOf(command: Command, tokens: readonly Given[]): Record<string, unknown> {
+  const values = defaults(command)
+  const seen = new Set<string>()
+  for (const { name, rawName, value, inlineValue } of tokens) {
+    const option = findOption(name)
+    if (!option || !isKnown(name)) throw unknownOption({ name, rawName }, command)
+    if (!command.options.some(taken => taken === name)) throw misuse(elsewhere(rawName, name, command))
+    if (!option.value && inlineValue) throw misuse(`'${rawName}' takes no value, found '${value}'`)
+    if (option.once && seen.has(name))
+      throw misuse(`'${rawName}' is given twice: all paths begin at one directory`)
+    seen.add(name)
+    const key = keyOf(name)
+    const one = option.value ? read(rawName, option, value) : !name.startsWith('no-')
+    values[key] = option.repeated ? [...(values[key] as unknown[]), one] : one
+  }
+  for (const name of seen) {
+    const other = findOption(name)?.conflicts
+    if (other && seen.has(other)) throw misuse(`'--${name}' and '--${other}' exclude each other`)
+  }
+  return values
+}
+
+function defaults(command: Command): Record<string, unknown> {
+  const values: Record<string, unknown> = {}
+  for (const name of command.options) {
+    const option: OptionDeclaration = OPTIONS[name]
+    if (option.repeated) values[keyOf(name)] = []
+    else if (option.default !== undefined) values[keyOf(name)] = option.default
+    else if (!option.value && !option.depends) values[keyOf(name)] = name.startsWith('no-')
+  }
+  return values
+}
+
+function read(rawName: string, option: OptionDeclaration, value: string | undefined): string | number {
+  if (value === undefined) throw misuse(`'${rawName}' needs a value: ${option.value}`)
+  if (option.choices && !option.choices.includes(value)) {
+    throw misuse(`'${rawName}' is '${value}', expected one of ${option.choices.join(', ')}`)
+  }
+  if (option.value !== 'N' && option.value !== 'BYTES') return value
+  const number = Number(value)
+  if (!/^\d+$/.test(value) || !Number.isSafeInteger(number)) {
+    throw misuse(`'${rawName}' is '${value}', expected a whole number`)
+  }
+  return number
+}
+
+function checkOperands({ name, operand }: Command, operands: readonly string[]): void {
+  if (operand?.isRequired && operands.length === 0) throw misuse(`no ${operand.name}, expected at least one`)
+  const [first, second] = operands
+  if (!operand && first !== undefined) throw misuse(`'${first}' is one word too many: ${name} takes no names`)
+  if (operand && operand.name !== 'PATH' && second !== undefined) {
+    throw misuse(`'${second}' is one word too many: ${name} takes one`)
+  }
+  if (operand?.name === 'COMMAND' && first !== undefined && !findCommand(first)) throw unknownCommand(first)
+}
+
+function unknownCommand(name: string): ReftarError {
+  const names = COMMANDS.map(command => command.name)
+  return misuse(`unknown command '${name}'${didYouMean(closest(name, names))}`)
+}
+
+function unknownOption({ name, rawName }: Pick<Given, 'name' | 'rawName'>, command?: Command): ReftarError {
+  const hint = tarHint(name === 'help' ? 'h' : name)
+  if (hint !== undefined) return misuse(`unknown option '${rawName}': ${hint}`)
+  const names = (command?.options ?? Object.keys(OPTIONS)).map(option => `--${option}`)
+  const suggestion = rawName.startsWith('--') ? closest(rawName, names) : undefined
+  return misuse(`unknown option '${rawName}'${didYouMean(suggestion)}`)
+}
+
+/** Help that was asked for is not looked for any more: this is a letter in a bundle. */
+function isKnown(name: string): boolean {
+  return findOption(name) !== undefined && name !== 'help'
+}
+
+function elsewhere(rawName: string, name: string, command: Command): string {
+  const owners = COMMANDS.filter(({ options }) => options.some(option => option === name))
+  return `'${rawName}' is an option of ${owners.map(owner => owner.name).join(', ')}, not of ${command.name}`
+}
+
+function didYouMean(suggestion: string | undefined): string {
+  return suggestion === undefined ? '' : `, did you mean '${suggestion}'?`
+}
+
+function misuse(message: string): ReftarError {
+  return new ReftarError('INVALID_ARGUMENT', message)
+}

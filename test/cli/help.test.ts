@@ -1,0 +1,78 @@
+// What help and misuse look like where they are read.
+import * as fs from 'node:fs'
+import t from 'tap'
+import { COMMANDS } from '../../src/cli/commands.js'
+import { commandHelp, programHelp } from '../../src/cli/help.js'
+import { reftar } from './run.js'
+
+const { version } = JSON.parse(fs.readFileSync(new URL('../../package.json', import.meta.url), 'utf8'))
+const plain = (_: string, text: string) => text
+
+t.test('help fits the terminal, and is plain text', async t => {
+  for (const width of [60, 80, 100]) {
+    const texts = [
+      programHelp(COMMANDS, width, plain),
+      ...COMMANDS.map(one => commandHelp(one, width, plain)),
+    ]
+    for (const text of texts) {
+      t.notOk(/[^ -~\n]/.test(text), 'plain text')
+      const lines = text.split('\n').map(line => (/^ {2}(#|.*reftar )/.test(line) ? '' : line))
+      t.same(
+        lines.filter(line => line.length > width),
+        [],
+        `no line but an example is longer than ${width} columns`,
+      )
+    }
+  }
+})
+
+t.test('help tells all that a command takes, and gives examples', async t => {
+  t.match(
+    programHelp(COMMANDS, 80, plain),
+    /^Usage: reftar COMMAND .*Commands:.*create.*Examples:.*reftar create/s,
+  )
+  for (const command of COMMANDS) {
+    const text = commandHelp(command, 80, plain)
+    t.match(text, new RegExp(`^Usage: reftar ${command.name}`))
+    for (const name of command.options) t.match(text, `--${name}`, `${command.name} --${name}`)
+    for (const { command: example } of command.examples) t.match(text, `  ${example}\n`)
+  }
+})
+
+t.test('the command says it', async t => {
+  const cases: readonly (readonly [
+    argv: readonly string[],
+    code: number,
+    stdout: string | RegExp,
+    stderr: string,
+  ])[] = [
+    [['--version'], 0, `${version}\n`, ''],
+    [['--help'], 0, /^Usage: reftar COMMAND/, ''],
+    [
+      ['-ch'],
+      2,
+      '',
+      "reftar: unknown option '-h': symbolic links are stored as links\nreftar: try 'reftar --help'\n",
+    ],
+    [['help', 'x'], 0, /^Usage: reftar extract/, ''],
+    [['fr\x1b[31m\nob'], 2, '', "reftar: unknown command 'fr\\033[31m\\nob'\nreftar: try 'reftar --help'\n"],
+    [
+      ['list', 'x'],
+      2,
+      '',
+      "reftar: 'x' is one word too many: list takes no names\nreftar: try 'reftar list --help'\n",
+    ],
+    [
+      ['create', '--block-size=1000', '-f', 'x', 'y'],
+      2,
+      '',
+      'reftar: block size is 1000, expected a power of two from 512 to 65536\n',
+    ],
+  ]
+  for (const [argv, code, stdout, stderr] of cases) {
+    const ended = await reftar(argv)
+    t.equal(ended.code, code, JSON.stringify(argv))
+    t.match(ended.stdout.toString(), stdout)
+    t.equal(ended.stderr, stderr)
+  }
+})
