@@ -6,6 +6,7 @@ import { latin1, latin1Bytes } from '../format/latin1.js'
 import { close, sync } from '../sys/file.js'
 import { fromNodeError } from '../sys/koffi.js'
 import { IS_LEFT_OVER, isLeftover, privateName } from '../sys/private-name.js'
+import { atExit } from './at-exit.js'
 
 /** Which file it is, by the numbers of stat(2). */
 export interface FileNumbers {
@@ -25,6 +26,7 @@ export class StagedFile {
   /** The name that it has for now; as latin1 text, like all paths here. */
   #staged = ''
   #name: string
+  #forget: (() => void) | undefined
 
   constructor(path: Uint8Array) {
     this.#path = path
@@ -54,6 +56,7 @@ export class StagedFile {
       const fd = fs.openSync(bytesOf(staged), 'wx', mode)
       this.#fd = fd
       this.#staged = staged
+      this.#forget = atExit(() => this.close())
       this.files.push(fs.fstatSync(fd, { bigint: true }))
       return fd
     })
@@ -84,6 +87,7 @@ export class StagedFile {
 
   /** Lets go of it, and removes it where it was not published. */
   close(): void {
+    this.#forget?.()
     if (this.#staged !== '') fs.rmSync(bytesOf(this.#staged), { force: true })
     this.#staged = ''
     if (this.#fd !== undefined) close(this.#fd)

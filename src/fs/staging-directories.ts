@@ -4,6 +4,7 @@ import { latin1Bytes } from '../format/latin1.js'
 import { AT_REMOVEDIR, mkdirat, readDirectory, unlinkat } from '../sys/directory.js'
 import { IS_LEFT_OVER, isLeftover, privateName } from '../sys/private-name.js'
 import { statAt, statFd } from '../sys/status.js'
+import { atExit } from './at-exit.js'
 import { type Directory, type DirectoryTree, pathOf } from './directory-tree.js'
 import { removeTree } from './remove-tree.js'
 
@@ -18,6 +19,8 @@ export class StagingDirectories {
   readonly #directories = new Map<Directory, Directory>()
   readonly #ever = new Set<Directory>()
   readonly #kept = new Set<Directory>()
+  /** Undefined while there are none. */
+  #stay: (() => void) | undefined
 
   constructor(tree: DirectoryTree, onNote: (message: string) => void) {
     this.#tree = tree
@@ -38,6 +41,7 @@ export class StagingDirectories {
     const name = Buffer.from(privateName())
     mkdirat(fd, name, PRIVATE)
     const staging = this.#openNew(directory, name)
+    this.#stay ??= atExit(this.remove.bind(this))
     this.#directories.set(directory, staging)
     this.#ever.add(staging)
     return staging
@@ -48,8 +52,15 @@ export class StagingDirectories {
     this.#kept.add(staging)
   }
 
+  /** From now on they hold what is replaced, and outlast this process where it ends before it has removed them. */
+  stay(): void {
+    this.#stay?.()
+  }
+
   /** Removes them, with all that is still in them. */
   remove(): void {
+    this.#stay?.()
+    this.#stay = undefined
     for (const [directory, staging] of this.#directories) {
       try {
         this.#tree.leave(staging)

@@ -151,6 +151,7 @@ export class Staging {
   publish(): void {
     const inodes: bigint[] = []
     const exchanged = new Set<Publication>()
+    this.#directories.stay()
     try {
       for (const publication of this.#publications) {
         const { staging, name } = publication
