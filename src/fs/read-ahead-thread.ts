@@ -2,7 +2,7 @@ import { workerData } from 'node:worker_threads'
 import { ReftarError } from '../errors.js'
 import { latin1Bytes } from '../format/latin1.js'
 import { openat, readEntries } from '../sys/directory.js'
-import { close, OPEN_FILE, readAt } from '../sys/file.js'
+import { close, closingOnError, OPEN_FILE, readAt, startReading } from '../sys/file.js'
 import { isUnchanged, S_IFDIR, S_IFREG, statFd, typeOf } from '../sys/status.js'
 import { byName } from './directory-entries.js'
 import { type Directory, DirectoryTree } from './directory-tree.js'
@@ -16,11 +16,23 @@ import { fileMap, Storages } from './shared-extents.js'
 const LARGEST = 64 * 1024
 /** Files that who walks is about to come by are left to it. */
 const MARGIN = 32
+/** A read that takes longer than this found nothing in the cache; in nanoseconds. */
+const SLOW_READ = 100_000
+/** After one, so many files are had read by the kernel while others are opened, and so many are open at a time. */
+const COLD_FILES = 64
+const MOST_OPEN = 32
 /** How many batches may wait, and how many files may lie between this walk and the other. */
 const LEAD = 8
 const FURTHEST = 8192
 /** Milliseconds until it is looked again whether the other walk has come closer. */
 const PATIENCE = 5
+
+/** A file that was mapped, and that the kernel reads. */
+interface BegunFile extends Pick<ExaminedFile, 'index' | 'name' | 'parent' | 'began' | 'extras' | 'shared'> {
+  readonly fd: number
+  /** When it was opened, in bytes. */
+  readonly size: number
+}
 
 /** Walks the tree of another thread ahead of it, in the same order, and sends what it finds out about small files. */
 class ReadAheadWalk {
@@ -29,7 +41,10 @@ class ReadAheadWalk {
   readonly #tree = new DirectoryTree('SOURCE_CHANGED')
   readonly #storages = new Storages()
   readonly #batch = new BatchWriter()
+  readonly #begun: BegunFile[] = []
   #index = 0
+  /** For how many files nothing is expected to be in the cache. */
+  #cold = 0
 
   constructor({ port, state }: ReadAheadData) {
     this.#port = port
@@ -39,8 +54,10 @@ class ReadAheadWalk {
   run(root: number): void {
     try {
       this.#walk(this.#tree.root(Buffer.from(`/proc/self/fd/${root}`)))
+      while (this.#begun.length > 0 && !this.#isOver) this.#finish()
       if (!this.#batch.isEmpty) this.#send()
     } finally {
+      for (const { fd } of this.#begun) close(fd)
       this.#tree.close()
     }
   }
@@ -72,40 +89,73 @@ class ReadAheadWalk {
   #file(directory: Directory, name: string): void {
     const index = this.#index++
     this.#wait()
-    if (index <= Atomics.load(this.#state, VISITED) + MARGIN) return
-    const file = ifPossible(() => this.#examine(index, directory, name))
-    if (file) this.#batch.add(file)
+    if (this.#isTooLate(index)) return
+    const file = ifPossible(() => this.#open(index, directory, name))
+    if (file) this.#begun.push(file)
+    while (this.#begun.length > (this.#cold > 0 ? MOST_OPEN : 0)) this.#finish()
+  }
+
+  #isTooLate(index: number): boolean {
+    return index <= Atomics.load(this.#state, VISITED) + MARGIN
+  }
+
+  /** Maps a file, and has the kernel read it while the next ones are mapped. */
+  #open(index: number, directory: Directory, name: string): BegunFile | undefined {
+    const began = now()
+    const fd = openat(this.#tree.fd(directory), latin1Bytes(name), OPEN_FILE)
+    return closingOnError(fd, () => {
+      const file = this.#map(fd)
+      if (file) return { index, name, parent: directory.inode, began, fd, ...file }
+      close(fd)
+      return undefined
+    })
+  }
+
+  #map(fd: number): Pick<BegunFile, 'size' | 'extras' | 'shared'> | undefined {
+    const opened = statFd(fd)
+    const { size, nlink } = opened
+    if (typeOf(opened) !== S_IFREG || nlink !== 1 || size === 0 || !isSettled(opened, Date.now()))
+      return undefined
+    const storage = this.#storages.of(fd, opened)
+    let isWhole = storage.proves && !storage.hasRealtime && size <= LARGEST
+    if (!isWhole) return undefined
+    const extras = captureExtras(fd, opened, storage.type, () => {
+      isWhole = false
+    })
+    if (!isWhole || (extras.xattrs && extras.xattrs.length > 0)) return undefined
+    const { isFull, reservedBeyond, shared } = fileMap(fd, opened, storage)
+    if (!isFull || reservedBeyond !== undefined) return undefined
+    if (shared.some(({ space }) => space !== storage.id)) return undefined
+    if (shared.length === 0 && this.#cold > 0) startReading(fd, 0, size)
+    if (this.#cold > 0) this.#cold--
+    return { size, extras, shared }
+  }
+
+  #finish(): void {
+    const file = this.#begun.shift() as BegunFile
+    try {
+      const examined = this.#isTooLate(file.index) ? undefined : ifPossible(() => this.#examine(file))
+      if (examined) this.#batch.add(examined)
+    } finally {
+      close(file.fd)
+    }
     if (this.#batch.isFull) this.#send()
   }
 
-  /** In the order that makes it true: mapped, asked for its status, read, and asked again. */
-  #examine(index: number, directory: Directory, name: string): ExaminedFile | undefined {
+  /** In the order that makes it true: it was mapped before its status is asked, is read, and is asked again. */
+  #examine({ fd, size, index, name, parent, began, extras, shared }: BegunFile): ExaminedFile | undefined {
+    const status = statFd(fd)
+    const content = shared.length > 0 ? undefined : this.#read(fd, size)
+    if (status.size !== size || !isUnchanged(statFd(fd), status)) return undefined
+    if (content && content.byteLength !== size) return undefined
+    return { index, name, parent, began, ended: now(), status, extras, shared, content }
+  }
+
+  #read(fd: number, size: number): Uint8Array {
     const began = now()
-    const fd = openat(this.#tree.fd(directory), latin1Bytes(name), OPEN_FILE)
-    try {
-      const opened = statFd(fd)
-      const { size, nlink } = opened
-      if (typeOf(opened) !== S_IFREG || nlink !== 1 || size === 0 || size > LARGEST) return undefined
-      if (!isSettled(opened, Date.now())) return undefined
-      const storage = this.#storages.of(fd, opened)
-      let isWhole = storage.proves && !storage.hasRealtime
-      const extras = captureExtras(fd, opened, storage.type, () => {
-        isWhole = false
-      })
-      if (!isWhole || (extras.xattrs && extras.xattrs.length > 0)) return undefined
-      const map = fileMap(fd, opened, storage)
-      if (!map.isFull || map.reservedBeyond !== undefined) return undefined
-      const { shared } = map
-      if (shared.some(({ space }) => space !== storage.id)) return undefined
-      const status = statFd(fd)
-      const content = shared.length > 0 ? undefined : readAt(fd, 0, size)
-      if (status.size !== size || !isUnchanged(statFd(fd), status)) return undefined
-      if (content && content.byteLength !== size) return undefined
-      const parent = directory.inode
-      return { index, name, parent, began, ended: now(), status, extras, shared, content }
-    } finally {
-      close(fd)
-    }
+    const content = readAt(fd, 0, size)
+    if (now() - began > SLOW_READ) this.#cold = COLD_FILES
+    return content
   }
 
   get #isOver(): boolean {

@@ -21,6 +21,7 @@ const libc = libcFunctions<{
   utimensat(fd: number, path: Buffer, times: Buffer, flags: number): number
   fallocate(fd: number, mode: number, offset: number, length: number): number
   syncFileRange(fd: number, offset: number, length: number, flags: number): number
+  posixFadvise(fd: number, offset: number, length: number, advice: number): number
   fcntl(fd: number, command: number, type: string, value: number): number
 }>({
   lseek: 'int64_t lseek(int fd, int64_t offset, int whence)',
@@ -30,6 +31,7 @@ const libc = libcFunctions<{
   utimensat: 'int utimensat(int fd, const void *path, const void *times, int flags)',
   fallocate: 'int fallocate(int fd, int mode, int64_t offset, int64_t length)',
   syncFileRange: 'int sync_file_range(int fd, int64_t offset, int64_t length, uint32_t flags)',
+  posixFadvise: 'int posix_fadvise(int fd, int64_t offset, int64_t length, int advice)',
   fcntl: 'int fcntl(int fd, int command, ...)',
 })
 
@@ -40,6 +42,7 @@ const SEEK_HOLE = 4
 const UTIME_OMIT = 0x3ffffffe
 const UTIME_NOW = 0x3fffffff
 const SYNC_FILE_RANGE_WRITE = 2
+const POSIX_FADV_WILLNEED = 3
 const FALLOC_FL_KEEP_SIZE = 1
 const FALLOC_FL_PUNCH_HOLE = 2
 const F_SETPIPE_SZ = 1031
@@ -229,6 +232,11 @@ export function preallocate(fd: number, offset: number, length: number): void {
 /** fallocate(2): gives back what storage a range has, without changing the size. @throws SYSTEM_CALL */
 export function punchHole(fd: number, offset: number, length: number): void {
   check(libc().fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length), 'fallocate')
+}
+
+/** Starts reading a range into the cache, without waiting: posix_fadvise(2). Only a hint, so errors are left for later. */
+export function startReading(fd: number, offset: number, length: number): void {
+  libc().posixFadvise(fd, offset, length, POSIX_FADV_WILLNEED)
 }
 
 /** Starts writing a range back, without waiting: sync_file_range(2). Only a hint, so errors are left for later. */
