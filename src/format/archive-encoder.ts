@@ -48,6 +48,8 @@ export interface ClosedSegment extends Tables, Payload {
   readonly wholesOffset: number
 }
 
+const NONE: readonly ClosedSegment[] = []
+
 interface Start extends Omit<SegmentPosition, 'offset' | 'sequence'> {
   readonly openDirectories: readonly number[]
 }
@@ -64,6 +66,7 @@ export class ArchiveEncoder {
   readonly #space = new DataSpace<number>(1, addressesFollow)
   readonly #tables = new SegmentTables()
   readonly #payload = new SegmentPayload()
+  readonly #closed: ClosedSegment[] = []
   #start: Start
   #block = 0
   #offset: number
@@ -102,21 +105,21 @@ export class ArchiveEncoder {
    *
    * @throws INVALID_ARGUMENT, BAD_STRUCTURE, UNSAFE_NAME, DANGLING_REFERENCE for records that make no archive
    */
-  *add(record: ArchiveRecord): Generator<ClosedSegment, void, undefined> {
+  add(record: ArchiveRecord): readonly ClosedSegment[] {
     switch (record.kind) {
       case 'entry':
         checkMetadata(record)
-        if (this.#isFull(0, entryRowBound(record))) yield this.#close()
+        if (this.#isFull(0, entryRowBound(record))) this.#close()
         this.#structure.entry(record)
         this.#tables.entry(record)
         break
       case 'data':
-        yield* this.#addData(record)
+        this.#addData(record)
         break
       case 'reference':
         checkLength(record)
         for (const { place, skip, length } of this.#space.resolve(record.address, record.length)) {
-          yield* this.#addRow({ ...record, address: place + skip, length })
+          this.#addRow({ ...record, address: place + skip, length })
         }
         break
       case 'end':
@@ -124,19 +127,21 @@ export class ArchiveEncoder {
           const message = 'a file has lost bytes, expected one that is whole'
           throw new ReftarError('INVALID_ARGUMENT', message, { path: this.#structure.path() })
         }
-        if (this.#isFull(0, END_ROW_SIZE)) yield this.#close()
+        if (this.#isFull(0, END_ROW_SIZE)) this.#close()
         this.#structure.end()
         this.#tables.end(record)
         break
       default:
-        yield* this.#addRow(record)
+        this.#addRow(record)
     }
+    return this.#takeClosed()
   }
 
   /** @throws BAD_STRUCTURE when a file has not ended */
-  *finish(): Generator<ClosedSegment, void, undefined> {
+  finish(): readonly ClosedSegment[] {
     this.#structure.finish()
-    if (this.#tablesLength() > 0) yield this.#close()
+    if (this.#tablesLength() > 0) this.#close()
+    return this.#takeClosed()
   }
 
   /** The header and tables of a segment. Segments are sealed in their order, each once. */
@@ -151,7 +156,7 @@ export class ArchiveEncoder {
     return encodeTrailer({ offset: this.#offset, totals: this.totals, digest: this.#digest }, this.#checksums)
   }
 
-  *#addData(data: Data): Generator<ClosedSegment, void, undefined> {
+  #addData(data: Data): void {
     const { blockSize } = this.#options
     const length = data.bytes.byteLength
     const inBlock = (this.#structure.openFile?.size ?? 0) % blockSize
@@ -168,7 +173,7 @@ export class ArchiveEncoder {
     for (let at = 0; at < length; ) {
       const rowSize = this.#tables.costOf({ kind: 'dataRow', length, mayBeShared })
       if (this.#isFull(size, rowSize + 4)) {
-        yield this.#close()
+        this.#close()
         continue
       }
       const room = Math.min(
@@ -195,7 +200,7 @@ export class ArchiveEncoder {
     this.#totals.dataBytes += length
   }
 
-  *#addRow(row: ExtentRow): Generator<ClosedSegment, void, undefined> {
+  #addRow(row: ExtentRow): void {
     checkLength(row)
     if (row.kind === 'missing' && !isErrno(row.errno)) {
       throw new ReftarError(
@@ -203,7 +208,7 @@ export class ArchiveEncoder {
         `missing has error number ${row.errno}, expected 1 to ${MAX_ERRNO}`,
       )
     }
-    if (this.#isFull(0, this.#tables.costOf(row))) yield this.#close()
+    if (this.#isFull(0, this.#tables.costOf(row))) this.#close()
     this.#append(row)
   }
 
@@ -224,6 +229,10 @@ export class ArchiveEncoder {
     return this.#tables.length + this.#payload.blocks * 4
   }
 
+  #takeClosed(): readonly ClosedSegment[] {
+    return this.#closed.length === 0 ? NONE : this.#closed.splice(0)
+  }
+
   #startHere(): Start {
     const { entries, openDirectories, openFile } = this.#structure
     return {
@@ -235,7 +244,7 @@ export class ArchiveEncoder {
     }
   }
 
-  #close(): ClosedSegment {
+  #close(): void {
     const { blockSize } = this.#options
     const { openDirectories, ...start } = this.#start
     const { names, rows } = this.#tables.take()
@@ -254,7 +263,7 @@ export class ArchiveEncoder {
     this.#offset += SEGMENT_HEADER_SIZE + tablesLength(layout) + length
     this.#totals.segments++
     this.#start = this.#startHere()
-    return {
+    this.#closed.push({
       ...taken,
       position,
       layout,
@@ -264,7 +273,7 @@ export class ArchiveEncoder {
       payload: [...taken.edge, ...taken.wholes],
       payloadLength: length,
       wholesOffset: this.#offset - wholeLength,
-    }
+    })
   }
 }
 

@@ -10,7 +10,14 @@ import type { Directory, DirectoryTree } from './directory-tree.js'
 import type { ExaminedFile } from './examined-files.js'
 import type { OnFailure } from './extended-attributes.js'
 import { type FileClone, FileRecords, type OpenFile } from './file-records.js'
-import { captureExtras, type Extras, entryTypeOf, hasContent, plainMetadata } from './metadata.js'
+import {
+  captureExtras,
+  type Extras,
+  entryTypeOf,
+  fullMetadata,
+  hasContent,
+  plainMetadata,
+} from './metadata.js'
 import { isUntold, Storages } from './shared-extents.js'
 import { Sharing } from './sharing.js'
 import type { TreeRequest } from './tree-request.js'
@@ -120,7 +127,7 @@ export class EntryRecords {
     const { status, extras } = file
     const content = this.#files.recordsOf(file, directory, name)
     if (!content) return undefined
-    const metadata = { ...plainMetadata(status, this.#request.numericOwner), ...extras }
+    const metadata = fullMetadata(status, extras, this.#request.numericOwner)
     const entry = this.#entry(parent, name, 'file', metadata)
     const { summary, onEntry } = this.#request
     summary.files++
@@ -159,7 +166,7 @@ export class EntryRecords {
       const file = yield* this.#files.examine(fd, opened, directory, name)
       clone = this.#snapshot(file, directory, extras)
       const status = clone?.status ?? file.status
-      const metadata = { ...plainMetadata(status, this.#request.numericOwner), ...extras }
+      const metadata = fullMetadata(status, extras, this.#request.numericOwner)
       const { reserved } = file
       const whole = reserved === undefined ? metadata : { ...metadata, reserved }
       const entry = this.#entry(parent, name, 'file', whole, status.nlink > 1)
@@ -205,7 +212,7 @@ export class EntryRecords {
 
   #capture(fd: number, status: Status, path: Uint8Array): Metadata {
     const extras = this.#extras(fd, status, path)
-    return { ...plainMetadata(status, this.#request.numericOwner), ...extras }
+    return fullMetadata(status, extras, this.#request.numericOwner)
   }
 
   #extras(fd: number, status: Status, path: Uint8Array): Extras {

@@ -5,10 +5,15 @@ import type { Status } from '../sys/status.js'
 /** Numbers, and names unless only numbers are wanted. */
 export function captureOwner({ uid, gid }: Status, numeric: boolean): Owner {
   if (numeric) return { uid, gid }
+  if (captured?.uid === uid && captured.gid === gid) return captured
   const user = userName(uid)
   const group = groupName(gid)
-  return { uid, gid, ...(user && { user }), ...(group && { group }) }
+  captured = { uid, gid, ...(user && { user }), ...(group && { group }) }
+  return captured
 }
+
+/** The last one: most files of a tree have the same owner. */
+let captured: Owner | undefined
 
 /** Who an owner is on this system: a name goes before a number, as long as it is known here. */
 export function ownerHere(

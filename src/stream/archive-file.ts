@@ -125,11 +125,11 @@ export function archiveFile(file: Path, options: ArchiveFileOptions = {}): Archi
         await write([encoder.header()], 0)
       },
       write(record) {
-        const segments = [...encoder.add(record)]
+        const segments = encoder.add(record)
         return segments.length > 0 ? add(segments) : undefined
       },
       async final() {
-        await add([...encoder.finish()])
+        await add(encoder.finish())
         writer.setSize(encoder.offset + TRAILER_SIZE)
         if (closed) await writeHead(closed)
         await write([encoder.trailer()], encoder.offset)

@@ -85,11 +85,11 @@ export function extentEncoder(options: ExtentEncoderOptions = {}): Stage<Uint8Ar
         encoder = new ArchiveEncoder({ blockSize, sorted, payloadDigest }, await loadChecksums())
       },
       transform(record) {
-        const segments = [...encoder.add(record)]
+        const segments = encoder.add(record)
         return begun && segments.length === 0 ? [] : next(segments)
       },
       *flush() {
-        yield* next([...encoder.finish()])
+        yield* next(encoder.finish())
         yield* release()
         yield* out(encoder.trailer())
       },
