@@ -1,7 +1,6 @@
 /**
- * Shows reftar at its main job: `npm run demo`, or `npx tsx bench/demo.ts` once it is built. It works in a fresh
- * directory inside the current one, which it removes at the end. The exit status is 0 only if all that was restored is
- * identical and shares what it shared. What there is to see happens in demo/show.ts.
+ * Shows reftar at its main job: `npm run demo`, or `npx tsx bench/demo.ts` once it is built. It is a selftest in a fresh
+ * directory inside the current one, which it removes at the end, or in a filesystem of its own.
  */
 import { openPlace } from './demo/place.js'
 import { answerSignals, interruptedStatus, runScript } from './process-group.js'
@@ -12,8 +11,11 @@ try {
   try {
     if (interruptedStatus() === undefined) {
       console.log(`${place.description}\n`)
-      const how = place.canReflink ? 'reflink' : 'copy'
-      process.exitCode = await runScript(new URL('demo/show.ts', import.meta.url), [place.directory, how])
+      process.exitCode = await runScript(new URL('../dist/cli.js', import.meta.url), [
+        'selftest',
+        '--verbose',
+        place.directory,
+      ])
     }
   } finally {
     await place.close()

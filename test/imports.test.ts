@@ -99,6 +99,18 @@ const BELOW: Record<string, readonly string[]> = {
   'sharing-report.ts': ['duplicates.ts', 'fs'],
   'sharing.ts': ['errors.ts', 'event.ts', 'fs', 'stream', 'duplicates.ts', 'sharing-report.ts'],
   'verify.ts': ['record.ts', 'event.ts', 'format', 'stream'],
+  selftest: [
+    'errors.ts',
+    'event.ts',
+    'format',
+    'sys',
+    'fs',
+    'stream',
+    'create.ts',
+    'extract.ts',
+    'verify.ts',
+  ],
+  'selftest.ts': ['errors.ts', 'event.ts', 'format', 'sys', 'selftest'],
 }
 /** What files of src/fs and src/stream may have from elsewhere is bound more closely. */
 const HELPERS_OF_FORMAT = ['bytes', 'latin1', 'path', 'data-space', 'inode-flags', 'xattrs'].map(

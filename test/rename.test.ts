@@ -6,7 +6,15 @@ import t, { type Test } from 'tap'
 import type { ExtractOptions } from '../src/extract.js'
 import { type Ended, reftar } from './cli/run.js'
 import { testDirectory } from './support/filesystems.js'
-import { ended, moduleCommand, namesBelow, noise, sourceAndTarget } from './support/trees.js'
+import {
+  archive,
+  ended,
+  moduleCommand,
+  namesBelow,
+  noise,
+  restore,
+  sourceAndTarget,
+} from './support/trees.js'
 
 process.umask(0o022)
 
@@ -106,6 +114,19 @@ t.test('a filesystem of FUSE, which cannot rename without replacing', asRoot, as
   t.match(refused, { code: 2, stderr: /'symlink' is already there/ })
   t.same(namesBelow(mounted.target), KINDS, 'what was replaced by then is there again')
   t.ok(fs.statSync(join(mounted.target, 'symlink')).isDirectory())
+})
+
+t.test('FUSE, to which two names can be two files: both have all of it at once', asRoot, async t => {
+  const base = testDirectory(t, 'btrfs')
+  if (base === undefined) return
+  const { source, target } = sourceAndTarget(base)
+  // The second is a reference to the first, and complete only when all such are.
+  for (const name of ['a', 'b']) fs.writeFileSync(join(source, name), noise(5000))
+  fs.linkSync(join(source, 'b'), join(source, 'c'))
+  const { bytes } = await archive(['.'], { directory: source })
+  const mounted = mirrored(t, target)
+  await restore(bytes, mounted)
+  for (const name of ['a', 'b', 'c']) t.ok(fs.readFileSync(join(mounted, name)).equals(noise(5000)), name)
 })
 
 t.test('a filesystem that gives everything the same owner and mode', asRoot, async t => {

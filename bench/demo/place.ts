@@ -9,7 +9,6 @@ import { type MountedImage, mount, unmount } from '../mount.js'
 
 export interface Place {
   readonly directory: string
-  readonly canReflink: boolean
   /** For people. */
   readonly description: string
   /** Takes all of it away. */
@@ -37,25 +36,20 @@ export async function openPlace(): Promise<Place> {
   }
   try {
     if (await canReflink(directory)) {
-      return {
-        directory,
-        canReflink: true,
-        description: `Working in ${directory}, where files can share storage.`,
-        close,
-      }
+      return { directory, description: `Working in ${directory}, where files can share storage.`, close }
     }
     const cannot = `Files cannot share storage in ${where}`
     if (process.geteuid?.() !== 0) {
       const description = `${cannot}, and only root can mount a filesystem where they can: plain copies it is.`
-      return { directory, canReflink: false, description, close }
+      return { directory, description, close }
     }
     mounted = await mountImage(directory)
     if (!mounted) {
       const description = `${cannot}, and no filesystem where they can could be mounted: plain copies it is.`
-      return { directory, canReflink: false, description, close }
+      return { directory, description, close }
     }
     const description = `${cannot}, so the demo mounts ${mounted.filesystem} from an image of its own.`
-    return { directory: mounted.directory, canReflink: true, description, close }
+    return { directory: mounted.directory, description, close }
   } catch (error) {
     await close()
     throw error

@@ -2,8 +2,8 @@ import type { OptionName, Values } from './options.js'
 
 /** What is given to a command besides options. */
 export interface Operand {
-  /** PATH stands for any number of files and directories. */
-  readonly name: 'PATH' | 'COMMAND' | 'SHELL'
+  /** PATH stands for any number of files and directories, DIR for one directory. */
+  readonly name: 'PATH' | 'DIR' | 'COMMAND' | 'SHELL'
   readonly isRequired: boolean
   readonly choices?: readonly string[]
   readonly meaning: string

@@ -152,6 +152,24 @@ const sharing = command({
   load: async () => (await import('./sharing.js')).runSharing,
 })
 
+const selftest = command({
+  name: 'selftest',
+  summary: 'tell what can be done in a directory, and try it',
+  description: [
+    'Tries what the filesystem, the kernel and you can do together, and says what follows from what cannot be done, which is no failure.',
+    'Then makes some files with all of it, archives and restores them, and compares bytes, metadata, and where on the disk they lie. Everything is removed in the end.',
+  ],
+  operand: {
+    name: 'DIR',
+    isRequired: false,
+    meaning: 'an existing directory, with room for 50 MiB; the working directory by default',
+  },
+  options: ['verbose', 'json', 'help'],
+  wording: { verbose: 'show which files lie on which blocks, before and after' },
+  examples: [{ command: 'reftar selftest -v /srv', meaning: 'what files can share below /srv' }],
+  load: async () => (await import('./selftest.js')).runSelftest,
+})
+
 /** What the option of that name asks for, too. */
 export const HELP = command({
   name: 'help',
@@ -164,7 +182,7 @@ export const HELP = command({
 })
 
 /** In the order of help. */
-export const COMMANDS: readonly Command[] = [create, extract, list, verify, sharing, HELP]
+export const COMMANDS: readonly Command[] = [create, extract, list, verify, sharing, selftest, HELP]
 
 /** By its name, or by its letter. */
 export function findCommand(name: string): Command | undefined {

@@ -3,9 +3,10 @@ import { caught, ReftarError, withPath } from '../errors.js'
 import { quotePath } from '../event.js'
 import { latin1, latin1Bytes } from '../format/latin1.js'
 import { EntryPath, EntryPaths } from '../format/path.js'
-import type { ArchiveRecord, Device, End, Entry, EntryType } from '../record.js'
-import { linkat, mknodat, O_PATH, openat, symlinkat, unlinkat } from '../sys/directory.js'
+import type { ArchiveRecord, End, Entry, EntryType } from '../record.js'
+import { linkat, makedev, mknodat, O_PATH, openat, symlinkat, unlinkat } from '../sys/directory.js'
 import { close } from '../sys/file.js'
+import { FUSE, filesystemOf } from '../sys/filesystem.js'
 import { isSameFile, S_IFBLK, S_IFCHR, S_IFIFO, statAt, statFd } from '../sys/status.js'
 import { type Directory, pathOf } from './directory-tree.js'
 import { EntryFinisher } from './entry-finisher.js'
@@ -82,7 +83,10 @@ export class TreeWriter {
   }
 
   #write(record: ArchiveRecord): void | Promise<void> {
-    if (record.kind === 'entry') return this.#entry(record)
+    if (record.kind === 'entry') {
+      const settling = this.#settleLinked(record)
+      return settling ? settling.then(() => this.#entry(record)) : this.#entry(record)
+    }
     return record.kind === 'end' ? this.#end(record) : this.#files.write(record)
   }
 
@@ -121,6 +125,13 @@ export class TreeWriter {
   #close(): void {
     this.#files.close()
     this.#staging.close()
+  }
+
+  /** To FUSE, two names can be two files: the second keeps the size that the first has when it is made. */
+  #settleLinked({ type, metadata }: Entry): Promise<void> | undefined {
+    const first = type === 'hardlink' ? this.#linked.get(metadata.linkTo ?? 0) : undefined
+    if (first?.fd === undefined || filesystemOf(first.fd).type !== FUSE) return undefined
+    return this.#files.flush()
   }
 
   #entry(entry: Entry): void {
@@ -215,7 +226,7 @@ export class TreeWriter {
       this.#metadata.note('device nodes are left out')
       return leaveOut()
     }
-    const device = type === 'fifo' ? 0 : deviceNumber(needed(entry, metadata.device))
+    const device = type === 'fifo' ? 0 : makedev(needed(entry, metadata.device))
     const mode = this.#metadata.modeOf((metadata.mode ?? DEFAULT_FILE_MODE) & PERMISSIONS)
     try {
       mknodat(directory, name, NODE_TYPES[type] | mode, device)
@@ -285,12 +296,4 @@ function checkName({ ordinal, name, type }: Entry): void {
 function needed<T>({ ordinal, type }: Entry, field: T | undefined): T {
   if (field !== undefined) return field
   throw new ReftarError('BAD_STRUCTURE', `entry ${ordinal} is a ${type} and does not say of what`)
-}
-
-/** As makedev(3) packs it. */
-function deviceNumber({ major, minor }: Device): number {
-  const high = (BigInt(major) & 0xfffff000n) << 32n
-  const low =
-    ((BigInt(major) & 0xfffn) << 8n) | (BigInt(minor) & 0xffn) | ((BigInt(minor) & 0xffffff00n) << 12n)
-  return Number(high | low)
 }

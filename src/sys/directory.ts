@@ -1,3 +1,4 @@
+import type { Device } from '../record.js'
 import { check, cString, libcFunctions } from './koffi.js'
 
 /** The calls that name something by a directory descriptor and one component. Names are raw bytes. */
@@ -82,6 +83,14 @@ export function renameExchange(from: number, fromName: Uint8Array, to: number, n
 /** mknodat(2). @throws SYSTEM_CALL */
 export function mknodat(directory: number, name: Uint8Array, mode: number, device: number): void {
   check(libc().mknodat(directory, cString(name), mode, device), 'mknodat', name)
+}
+
+/** makedev(3): the number of a device for {@link mknodat}. */
+export function makedev({ major, minor }: Device): number {
+  const high = (BigInt(major) & 0xfffff000n) << 32n
+  const low =
+    ((BigInt(major) & 0xfffn) << 8n) | (BigInt(minor) & 0xffn) | ((BigInt(minor) & 0xffffff00n) << 12n)
+  return Number(high | low)
 }
 
 const MAX_LINK_TARGET = 65536

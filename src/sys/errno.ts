@@ -20,4 +20,6 @@ export const {
   ERANGE,
   E2BIG,
   EMLINK,
+  EISDIR,
+  EILSEQ,
 } = constants.errno

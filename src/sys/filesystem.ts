@@ -13,6 +13,7 @@ export const BTRFS = 0x9123683e
 export const XFS = 0x58465342
 export const EXT4 = 0xef53
 export const F2FS = 0xf2f52010
+export const FUSE = 0x65735546
 
 const libc = libcFunctions<{ fstatfs(fd: number, buffer: Buffer): number }>({
   fstatfs: 'int fstatfs(int fd, void *buffer)',
