@@ -25,6 +25,7 @@ export {
   type Owner,
   type Reference,
   type Source,
+  type SourceFamily,
   sliceData,
   type Time,
   type Xattr,

@@ -120,6 +120,14 @@ export interface Source {
   withFd?<T>(use: (fd: number) => T): T
   /** A number for the device that the file is on: where no clone can be made from one file of it, no other is tried. */
   readonly device?: number
+  /** Of one of many, which can be had again by its number: nobody has to keep it. */
+  readonly family?: SourceFamily
+  readonly number?: number
+}
+
+/** Sources by number. */
+export interface SourceFamily {
+  source(number: number): Source
 }
 
 export interface Hole {

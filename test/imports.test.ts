@@ -113,9 +113,17 @@ const BELOW: Record<string, readonly string[]> = {
   'selftest.ts': ['errors.ts', 'event.ts', 'format', 'sys', 'selftest'],
 }
 /** What files of src/fs and src/stream may have from elsewhere is bound more closely. */
-const HELPERS_OF_FORMAT = ['bytes', 'latin1', 'path', 'data-space', 'inode-flags', 'xattrs'].map(
-  name => `format/${name}.ts`,
-)
+const HELPERS_OF_FORMAT = [
+  'bytes',
+  'latin1',
+  'path',
+  'pages',
+  'number-table',
+  'places',
+  'data-space',
+  'inode-flags',
+  'xattrs',
+].map(name => `format/${name}.ts`)
 
 const partOf = (file: string): string => file.split('/')[0] ?? file
 

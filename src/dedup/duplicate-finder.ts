@@ -1,4 +1,6 @@
 import { addressesFollow, DataSpace } from '../format/data-space.js'
+import type { Pages } from '../format/pages.js'
+import { NUMBERS } from '../format/places.js'
 import { type Data, type Reference, sliceData } from '../record.js'
 import { type Items, type Steps, wait } from '../steps.js'
 import { HintTable } from './hint-table.js'
@@ -19,6 +21,8 @@ export interface FinderOptions {
   /** The bound of the table of hints, in bytes. */
   readonly memory: number
   readonly spool: Spool | undefined
+  /** Where the tables lie that grow with the data. */
+  readonly pages: Pages
 }
 
 export interface FinderTotals {
@@ -52,21 +56,23 @@ export class DuplicateFinder {
   readonly #sent: SentData
   readonly #hasSpool: boolean
   /** From addresses of the data that came in to addresses of the data that went out; see {@link standIn}. */
-  readonly #translated = new DataSpace<number>(
-    1,
-    (place, length, next) =>
-      place < 0 === next < 0 && addressesFollow(outgoing(place), length, outgoing(next)),
-  )
+  readonly #translated: DataSpace<number>
   /** Where the data would go on that the last reference ended with. */
   #next: number | undefined
   readonly #totals: FinderTotals
 
   /** @param totals - counted up as data comes */
-  constructor({ blockSize, memory, spool }: FinderOptions, totals: FinderTotals) {
+  constructor({ blockSize, memory, spool, pages }: FinderOptions, totals: FinderTotals) {
     this.#blockSize = blockSize
     this.#totals = totals
     this.#hints = new HintTable(memory)
-    this.#sent = new SentData(blockSize, spool)
+    this.#sent = new SentData(blockSize, pages, spool)
+    this.#translated = new DataSpace(
+      1,
+      (place, length, next) =>
+        place < 0 === next < 0 && addressesFollow(outgoing(place), length, outgoing(next)),
+      { places: NUMBERS, pages },
+    )
     this.#hasSpool = spool !== undefined
   }
 

@@ -1,6 +1,8 @@
 import { ReftarError } from '../errors.js'
 import { DataSpace } from '../format/data-space.js'
-import type { Data, From, Source } from '../record.js'
+import type { Pages } from '../format/pages.js'
+import type { Data, From, Source, SourceFamily } from '../record.js'
+import { SourcePlaces } from './source-places.js'
 
 /** Keeps a copy of data, so that it can be read again. */
 export interface Spool extends Source {
@@ -29,10 +31,10 @@ export class SentData {
   #oldest = 0
   #weight = 0
   /** Sources that have changed: nothing more is asked of them. */
-  readonly #changed = new WeakSet<Source>()
+  readonly #changed = new ChangedSources()
 
   /** @param blockSize - in bytes: a run ends at data that does not fill its last block */
-  constructor(blockSize: number, spool?: Spool) {
+  constructor(blockSize: number, pages: Pages, spool?: Spool) {
     this.#spool = spool
     this.#space = new DataSpace<From | undefined>(
       1,
@@ -40,6 +42,7 @@ export class SentData {
         length % blockSize === 0 &&
         place?.source === next?.source &&
         (place === undefined || place.offset + length === next?.offset),
+      { places: new SourcePlaces(), pages },
     )
   }
 
@@ -111,6 +114,23 @@ export class SentData {
       parts.push(part)
     }
     return parts.length === 1 ? parts[0] : Buffer.concat(parts)
+  }
+}
+
+/** Sources that gave other bytes than they had given before. */
+class ChangedSources {
+  readonly #alone = new WeakSet<Source>()
+  readonly #numbers = new WeakMap<SourceFamily, Set<number>>()
+
+  has(source: Source): boolean {
+    const { family, number = 0 } = source
+    return family ? this.#numbers.get(family)?.has(number) === true : this.#alone.has(source)
+  }
+
+  add(source: Source): void {
+    const { family, number = 0 } = source
+    if (!family) this.#alone.add(source)
+    else this.#numbers.set(family, (this.#numbers.get(family) ?? new Set()).add(number))
   }
 }
 

@@ -8,10 +8,11 @@ import {
   SEGMENT_PAYLOAD,
   SEGMENT_TABLES,
 } from './constants.js'
-import { addressesFollow, DataSpace } from './data-space.js'
+import { addressSpace, type DataSpace } from './data-space.js'
 import { checkMetadata } from './entry-row.js'
 import { DATA_ROW_SIZE, END_ROW_SIZE, type ExtentRow, isErrno, MAX_ERRNO } from './extent-row.js'
 import { encodeHeader } from './header.js'
+import type { Pages } from './pages.js'
 import {
   encodeSegmentHead,
   payloadLength,
@@ -63,7 +64,7 @@ export class ArchiveEncoder {
   readonly #checksums: Checksums
   readonly #structure: Structure
   /** From addresses of the record stream to addresses of the archive. */
-  readonly #space = new DataSpace<number>(1, addressesFollow)
+  readonly #space: DataSpace<number>
   readonly #tables = new SegmentTables()
   readonly #payload = new SegmentPayload()
   readonly #closed: ClosedSegment[] = []
@@ -73,7 +74,9 @@ export class ArchiveEncoder {
   #totals = { segments: 0, dataBytes: 0 }
   #digest = new Uint8Array(DIGEST_SIZE)
 
-  constructor(options: EncoderOptions, checksums: Checksums) {
+  /** @param pages - for what grows with the archive; by default it stays in memory */
+  constructor(options: EncoderOptions, checksums: Checksums, pages?: Pages) {
+    this.#space = addressSpace(1, pages)
     this.#options = options
     this.#checksums = checksums
     this.#structure = new Structure(options.blockSize, options.sorted)

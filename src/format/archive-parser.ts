@@ -11,12 +11,13 @@ import {
   TRAILER_MAGIC,
   TRAILER_SIZE,
 } from './constants.js'
-import { addressesFollow, DataSpace } from './data-space.js'
+import { addressSpace } from './data-space.js'
 import { decodeEntryRow, ENTRY_TAG } from './entry-row.js'
 import { decodeExtentRow, type ExtentRow, joinRows } from './extent-row.js'
 import { decodeHeader, type Header, headerSize } from './header.js'
 import type { Limits } from './limits.js'
 import { OwnerNamesReader } from './owner-names.js'
+import type { Pages } from './pages.js'
 import {
   decodeSegmentHeader,
   decodeSegmentTables,
@@ -55,18 +56,21 @@ type State =
 export class ArchiveParser {
   readonly #checksums: Checksums
   readonly #limits: Partial<Limits>
+  readonly #pages: Pages | undefined
   readonly #queue = new ByteQueue()
   #state: State = { at: 'header' }
   #header: Header = { blockSize: 0, features: 0, sorted: false }
   #structure: Structure
   /** From addresses of the archive to addresses of the record stream. */
-  #space = new DataSpace<number>()
+  #space = addressSpace()
   #digest = new Uint8Array(DIGEST_SIZE)
   #totals = { segments: 0, extents: 0, blocks: 0, dataBytes: 0 }
 
-  constructor(checksums: Checksums, limits: Partial<Limits>) {
+  /** @param pages - for what grows with the archive; by default it stays in memory */
+  constructor(checksums: Checksums, limits: Partial<Limits>, pages?: Pages) {
     this.#checksums = checksums
     this.#limits = limits
+    this.#pages = pages
     this.#structure = new Structure(1, true, limits)
   }
 
@@ -133,7 +137,7 @@ export class ArchiveParser {
     if (!bytes) return 'wait'
     this.#header = decodeHeader(bytes, this.#checksums)
     this.#structure = new Structure(this.#header.blockSize, this.#header.sorted, this.#limits)
-    this.#space = new DataSpace(this.#header.blockSize, addressesFollow)
+    this.#space = addressSpace(this.#header.blockSize, this.#pages)
     this.#digest = new Uint8Array(this.#checksums.sha256(bytes))
     this.#state = { at: 'part' }
     return 'next'

@@ -1,5 +1,7 @@
 import { ReftarError } from '../errors.js'
-import { PagedList } from './paged-list.js'
+import { NumberTable } from './number-table.js'
+import type { Pages } from './pages.js'
+import { listedPlaces, NUMBERS, type Places } from './places.js'
 
 export interface Piece<T> {
   readonly place: T
@@ -9,26 +11,49 @@ export interface Piece<T> {
   readonly length: number
 }
 
+/** How the rows of a data space are kept. */
+export interface SpaceMemory<T> {
+  readonly places: Places<T>
+  /** By default they stay in memory. */
+  readonly pages?: Pages | undefined
+}
+
+interface Row<T> {
+  readonly start: number
+  readonly place: T
+  end: number
+}
+
+const START = 0
+const END = 1
+const PLACE = 2
+
 /**
  * Maps the addresses of a data space to where each piece of data went. Append-only, so its rows are sorted
  * and a look-up is a binary search. Each append starts at a fresh block of `blockSize` bytes; with a block size
- * of 1 the space has no gaps. A row takes 24 bytes, and what a place takes that is no number.
+ * of 1 the space has no gaps. A row takes 16 bytes, and 8 for each number of a place.
  */
 export class DataSpace<T> {
   readonly #blockSize: number
   readonly #follows: ((place: T, length: number, next: T) => boolean) | undefined
-  readonly #starts = new PagedList<number>()
-  readonly #ends = new PagedList<number>()
-  readonly #places = new PagedList<T>()
+  readonly #places: Places<T>
+  readonly #rows: NumberTable
+  #last: Row<T> | undefined
   #size = 0
 
   /**
    * @param blockSize - in bytes
    * @param follows - whether `next` begins where `place` ends after `length` bytes: such rows are joined
    */
-  constructor(blockSize = 1, follows?: (place: T, length: number, next: T) => boolean) {
+  constructor(
+    blockSize = 1,
+    follows?: (place: T, length: number, next: T) => boolean,
+    { places, pages }: SpaceMemory<T> = { places: listedPlaces() },
+  ) {
     this.#blockSize = blockSize
     this.#follows = follows
+    this.#places = places
+    this.#rows = new NumberTable(PLACE + places.width, pages)
   }
 
   /** The address just past the last block, in bytes. */
@@ -40,18 +65,15 @@ export class DataSpace<T> {
   append(inBlockOffset: number, length: number, place: T): number {
     const start = this.#size + inBlockOffset
     const end = start + length
-    const last = this.#starts.length - 1
+    const last = this.#last
     this.#size = Math.ceil(end / this.#blockSize) * this.#blockSize
-    if (this.#follows && this.#ends.at(last) === start) {
-      const lastStart = this.#starts.at(last) as number
-      if (this.#follows(this.#places.at(last) as T, start - lastStart, place)) {
-        this.#ends.replaceLast(end)
-        return start
-      }
+    if (last?.end === start && this.#follows?.(last.place, start - last.start, place)) {
+      last.end = end
+      this.#rows.set(this.#rows.length - 1, END, end)
+      return start
     }
-    this.#starts.push(start)
-    this.#ends.push(end)
-    this.#places.push(place)
+    this.#last = { start, end, place }
+    this.#rows.push([start, end, ...this.#places.numbersOf(place)])
     return start
   }
 
@@ -69,44 +91,50 @@ export class DataSpace<T> {
         `a reference to address ${address}, expected a whole number`,
       )
     }
-    for (let row = this.#find(address); at < end; row++) {
-      const start = this.#starts.at(row)
-      const rowEnd = this.#ends.at(row)
-      if (start === undefined || rowEnd === undefined || at < start || at >= rowEnd) {
+    for (let row = this.#rows.findLast(address); at < end; row++) {
+      const start = this.#start(row)
+      const rowEnd = this.#end(row)
+      if (at < start || at >= rowEnd) {
         throw new ReftarError(
           'DANGLING_REFERENCE',
           `a reference to ${length} bytes at address ${address} finds no data at ${at}, expected data before ${this.#size}`,
         )
       }
       const pieceEnd = Math.min(end, rowEnd)
-      yield { place: this.#places.at(row) as T, skip: at - start, length: pieceEnd - at }
+      yield { place: this.#place(row), skip: at - start, length: pieceEnd - at }
       at = pieceEnd
     }
   }
 
   /** The rest, from `address` on, of the piece that holds it; undefined where there is no data. */
   at(address: number): Piece<T> | undefined {
-    const row = this.#find(address)
-    const end = this.#ends.at(row)
-    if (end === undefined || end <= address) return undefined
-    return {
-      place: this.#places.at(row) as T,
-      skip: address - (this.#starts.at(row) as number),
-      length: end - address,
-    }
+    const row = this.#rows.findLast(address)
+    const end = this.#end(row)
+    if (end <= address) return undefined
+    return { place: this.#place(row), skip: address - this.#start(row), length: end - address }
   }
 
-  /** The last row that starts at or before `address`, or -1. */
-  #find(address: number): number {
-    let low = 0
-    let high = this.#starts.length
-    while (low < high) {
-      const middle = (low + high) >>> 1
-      if ((this.#starts.at(middle) as number) <= address) low = middle + 1
-      else high = middle
-    }
-    return low - 1
+  /** Infinite beyond the ends of the table, which nothing reaches. */
+  #start(row: number): number {
+    return this.#has(row) ? this.#rows.get(row, START) : Number.POSITIVE_INFINITY
   }
+
+  #end(row: number): number {
+    return this.#has(row) ? this.#rows.get(row, END) : Number.NEGATIVE_INFINITY
+  }
+
+  #has(row: number): boolean {
+    return row >= 0 && row < this.#rows.length
+  }
+
+  #place(row: number): T {
+    return this.#places.placeAt(this.#rows, row, PLACE)
+  }
+}
+
+/** A data space whose places are plain addresses: rows of which one goes on where the other ends are joined. */
+export function addressSpace(blockSize?: number, pages?: Pages): DataSpace<number> {
+  return new DataSpace(blockSize, addressesFollow, { places: NUMBERS, pages })
 }
 
 /** Joins rows whose places are plain addresses. */

@@ -1,11 +1,11 @@
 import { ReftarError } from '../errors.js'
-import type { Data, Extent, Missing, Source } from '../record.js'
+import type { Data, Extent, Missing } from '../record.js'
 import { type Steps, wait } from '../steps.js'
 import { readAt, readAtAsync, SMALL_READ, seekData, seekHole } from '../sys/file.js'
 import { statFd } from '../sys/status.js'
+import type { FileSharing } from './file-sharing.js'
 import type { PlannedRange } from './planned-ranges.js'
 import type { EmptyRange } from './shared-extents.js'
-import type { FileSharing } from './sharing.js'
 import type { TreeSummary } from './tree-request.js'
 
 /** Bytes of one read of a large file. */
@@ -32,8 +32,6 @@ export interface ReadablePlan {
   readonly isUnsized: boolean
   /** Absent where nothing is known of its storage. */
   readonly sharing: FileSharing | undefined
-  /** Where data can be read again. */
-  readonly source: Source | undefined
 }
 
 /**
@@ -42,7 +40,7 @@ export interface ReadablePlan {
  */
 export function* fileExtents(
   fd: number,
-  { size, isUnsized, sharing, source }: ReadablePlan,
+  { size, isUnsized, sharing }: ReadablePlan,
   position: Position,
   tally: ReadTally,
 ): Steps<Extent> {
@@ -100,6 +98,7 @@ export function* fileExtents(
           if (range) sharing?.archived(range, offset, length, position.address)
           position.address += length
           tally.bytesRead += length
+          const source = sharing?.source
           return source ? { ...extent, from: { source, offset } } : extent
         }
         const done = yield* readRange(fd, at, length, range !== undefined, count)

@@ -12,11 +12,9 @@ import { isUnchanged, type Status, statFd } from '../sys/status.js'
 import type { Directory, DirectoryTree } from './directory-tree.js'
 import type { ExaminedFile } from './examined-files.js'
 import { fileExtents, type Position, type ReadTally } from './file-extents.js'
-import { FileSource } from './file-source.js'
-import { PagedStore } from './paged-store.js'
-import { SeenFiles } from './seen-files.js'
+import type { FileSharing } from './file-sharing.js'
 import { settle } from './settle.js'
-import type { FileSharing, Sharing } from './sharing.js'
+import type { Sharing } from './sharing.js'
 
 /** A file that is about to be read. */
 export interface OpenFile {
@@ -26,7 +24,6 @@ export interface OpenFile {
   /** Beyond its end, in bytes; undefined for none. */
   readonly reserved: number | undefined
   readonly sharing: FileSharing
-  readonly source: FileSource | undefined
 }
 
 /** A clone of a file, that nobody else can write to. */
@@ -58,8 +55,6 @@ const MOST_TRIES = 8
 export class FileRecords {
   readonly #tree: DirectoryTree
   readonly #sharing: Sharing
-  /** In memory for as long as anybody has one of the sources: it may be read after everything was closed here. */
-  readonly #sources = new SeenFiles(new PagedStore(Number.POSITIVE_INFINITY))
   readonly #tally: ReadTally
   readonly #position: Position = { address: 0 }
 
@@ -75,11 +70,7 @@ export class FileRecords {
     const settling = settle(opened)
     if (settling) yield settling
     const sharing = this.#sharing.examine(fd, opened, directory, name)
-    const { status, examined, map, canReread } = sharing
-    const source = canReread
-      ? new FileSource(this.#tree, this.#sources, this.#sources.add({ directory, name, status, examined }))
-      : undefined
-    return { fd, status, reserved: map.reservedBeyond, sharing, source }
+    return { fd, status: sharing.status, reserved: sharing.map.reservedBeyond, sharing }
   }
 
   /**
@@ -119,16 +110,15 @@ export class FileRecords {
       this.#tally.sharedBytes += status.size
       return [...references, WHOLE]
     }
-    const number = this.#sources.add({ directory, name, status, examined: ended })
-    const from = { source: new FileSource(this.#tree, this.#sources, number), offset: 0 }
+    const source = this.#sharing.sources.add({ directory, name, status, examined: ended, isTrusted: true })
     this.#position.address += status.size
     this.#tally.bytesRead += status.size
-    return [{ kind: 'data', bytes: content, mayBeShared: false, from }, WHOLE]
+    return [{ kind: 'data', bytes: content, mayBeShared: false, from: { source, offset: 0 } }, WHOLE]
   }
 
   /** The extents of a file, or of its clone, and its end. */
   *read(file: OpenFile, clone?: FileClone): Steps<ArchiveRecord, FileOutcome> {
-    const { sharing, source } = file
+    const { sharing } = file
     const fd = clone?.fd ?? file.fd
     const isUnsized = file.status.blocks === 0
     const tally = this.#tally
@@ -139,7 +129,7 @@ export class FileRecords {
     try {
       const status = clone ? statFd(fd) : file.status
       const isMapped = clone?.isMapped ?? true
-      const plan = isMapped ? { size: status.size, isUnsized, sharing, source } : unmapped(status.size)
+      const plan = isMapped ? { size: status.size, isUnsized, sharing } : unmapped(status.size)
       yield* fileExtents(fd, plan, this.#position, tally)
       const isComplete = this.#size - sizeBefore === status.size || isUnsized
       isWhole = isComplete && (clone !== undefined || isUnchanged(statFd(fd), status))
@@ -174,5 +164,5 @@ function storeAlike(fd: number, flags: number): void {
 
 /** Of a file that has changed since it was mapped. */
 function unmapped(size: number) {
-  return { size, isUnsized: false, sharing: undefined, source: undefined }
+  return { size, isUnsized: false, sharing: undefined }
 }

@@ -1,31 +1,48 @@
 import { ReftarError } from '../errors.js'
-import type { Source } from '../record.js'
+import type { Source, SourceFamily } from '../record.js'
 import { openat } from '../sys/directory.js'
 import { close, OPEN_FILE, readInto, readIntoAsync, SMALL_READ } from '../sys/file.js'
 import { isUnchanged, statFd } from '../sys/status.js'
 import { type DirectoryTree, pathOf } from './directory-tree.js'
 import type { SeenFile, SeenFiles } from './seen-files.js'
 
-/** A file that was archived, to be read again while it is unchanged. It holds no descriptor between two reads. */
-export class FileSource implements Source {
-  readonly #tree: DirectoryTree
-  readonly #files: SeenFiles
-  readonly #number: number
+/** Files that were archived, each of which can be read again while it is unchanged. */
+export class FileSources implements SourceFamily {
+  readonly tree: DirectoryTree
+  readonly files: SeenFiles
 
-  /** @param number - in `files`, with its status from after it was written back and before it was read */
-  constructor(tree: DirectoryTree, files: SeenFiles, number: number) {
-    this.#tree = tree
-    this.#files = files
-    this.#number = number
+  constructor(tree: DirectoryTree, files: SeenFiles) {
+    this.tree = tree
+    this.files = files
+  }
+
+  /** @param file - with its status from after it was written back and before it was read */
+  add(file: SeenFile): FileSource {
+    return this.source(this.files.add(file))
+  }
+
+  source(number: number): FileSource {
+    return new FileSource(this, number)
+  }
+}
+
+/** One of them. It holds no descriptor between two reads. */
+class FileSource implements Source {
+  readonly family: FileSources
+  readonly number: number
+
+  constructor(family: FileSources, number: number) {
+    this.family = family
+    this.number = number
   }
 
   get device(): number {
-    return this.#files.get(this.#number).status.dev
+    return this.#file.status.dev
   }
 
   /** @throws SOURCE_CHANGED, SYSTEM_CALL */
   withFd<T>(use: (fd: number) => T): T {
-    const file = this.#files.get(this.#number)
+    const file = this.#file
     const fd = this.#open(file)
     try {
       prove(file, fd)
@@ -39,7 +56,7 @@ export class FileSource implements Source {
 
   /** @throws SOURCE_CHANGED, SYSTEM_CALL */
   read(offset: number, into: Uint8Array): void | Promise<void> {
-    const file = this.#files.get(this.#number)
+    const file = this.#file
     const fd = this.#open(file)
     if (into.byteLength > SMALL_READ) return readLater(file, fd, offset, into)
     try {
@@ -50,8 +67,12 @@ export class FileSource implements Source {
     }
   }
 
+  get #file(): SeenFile {
+    return this.family.files.get(this.number)
+  }
+
   #open({ directory, name }: SeenFile): number {
-    return this.#tree.lend(directory, fd => openat(fd, name, OPEN_FILE))
+    return this.family.tree.lend(directory, fd => openat(fd, name, OPEN_FILE))
   }
 }
 

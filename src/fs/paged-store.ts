@@ -3,33 +3,34 @@ import fs from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { ReftarError } from '../errors.js'
-import { close, readAt, writeAt } from '../sys/file.js'
+import { newPage, PAGE_SIZE, type Page, type Pages } from '../format/pages.js'
+import { close, readInto, writeAt } from '../sys/file.js'
 
-/** Of a page, in bytes. */
-export const PAGE_SIZE = 32 * 1024
-
-interface Page {
-  readonly bytes: Buffer
+interface Resident {
+  readonly page: Page
   isDirty: boolean
+  /** The number of the request that moved it to the end of the order. */
+  moved: number
 }
 
-const FEWEST_PAGES = 8
+const FEWEST_PAGES = 16
+/** In bytes. */
+const DEFAULT_MEMORY = 16 * 1024 * 1024
 
-/**
- * Pages of memory that, past a bound, go to an unnamed temporary file. A page that was handed out is to be used at once:
- * the eighth request after it may put it away.
- */
-export class PagedStore {
-  readonly #limit: number
-  /** In the order of their last use. */
-  readonly #resident = new Map<number, Page>()
-  /** The page that was used last. */
-  #last = -1
+/** Files of stores that nobody has any more. */
+const forgotten = new FinalizationRegistry<number>(close)
+
+/** Pages of memory that, past a bound, go to an unnamed temporary file. Closed or forgotten, it leaves nothing behind. */
+export class PagedStore implements Pages {
+  #limit: number
+  /** In the order of their last use, but for what was used a few requests later or earlier. */
+  readonly #resident = new Map<number, Resident>()
+  #requests = 0
   #count = 0
   #file: number | undefined
 
   /** @param memory - the bound, in bytes */
-  constructor(memory: number) {
+  constructor(memory = DEFAULT_MEMORY) {
     this.#limit = Math.max(FEWEST_PAGES, Math.floor(memory / PAGE_SIZE))
   }
 
@@ -38,60 +39,80 @@ export class PagedStore {
     return this.#file !== undefined
   }
 
-  /** A new page, all zero. @throws SYSTEM_CALL */
   allocate(): number {
-    const id = this.#count++
-    this.#keep(id, { bytes: Buffer.alloc(PAGE_SIZE), isDirty: true })
-    return id
+    this.#requests++
+    const page = this.#room()
+    page.bytes.fill(0)
+    this.#resident.set(this.#count, { page, isDirty: true, moved: this.#requests })
+    return this.#count++
   }
 
-  /** A page to look at. @throws SYSTEM_CALL */
-  read(id: number): Buffer {
-    return this.#page(id).bytes
+  /** @throws SYSTEM_CALL */
+  read(id: number): Page {
+    return this.#find(id).page
   }
 
-  /** A page to change. @throws SYSTEM_CALL */
-  write(id: number): Buffer {
-    const page = this.#page(id)
-    page.isDirty = true
-    return page.bytes
+  /** @throws SYSTEM_CALL */
+  write(id: number): Page {
+    const found = this.#find(id)
+    found.isDirty = true
+    return found.page
   }
 
   close(): void {
     this.#resident.clear()
-    if (this.#file !== undefined) close(this.#file)
+    if (this.#file === undefined) return
+    forgotten.unregister(this)
+    close(this.#file)
     this.#file = undefined
   }
 
-  #page(id: number): Page {
+  #find(id: number): Resident {
+    const now = ++this.#requests
     const known = this.#resident.get(id)
-    if (known) {
-      if (id === this.#last) return known
-      this.#last = id
+    if (!known) return this.#readBack(id)
+    // To move it at each request would take longer than what it is wanted for.
+    if (now - known.moved > this.#limit / 4) {
+      known.moved = now
       this.#resident.delete(id)
       this.#resident.set(id, known)
-      return known
     }
-    const bytes = this.#file === undefined ? undefined : readAt(this.#file, id * PAGE_SIZE, PAGE_SIZE)
-    if (bytes?.byteLength !== PAGE_SIZE) {
+    return known
+  }
+
+  #readBack(id: number): Resident {
+    const page = this.#room()
+    if (this.#file === undefined || readInto(this.#file, id * PAGE_SIZE, page.bytes) < PAGE_SIZE) {
       throw new ReftarError('SYSTEM_CALL', `page ${id} cannot be read back from the temporary file`)
     }
-    const page = { bytes: Buffer.from(bytes.buffer, bytes.byteOffset, PAGE_SIZE), isDirty: false }
-    this.#keep(id, page)
+    const found = { page, isDirty: false, moved: this.#requests }
+    this.#resident.set(id, found)
+    return found
+  }
+
+  /** Memory for one more page: past the bound, that of the one that was not used for longest. */
+  #room(): Page {
+    const [oldest] = this.#resident
+    if (!oldest || this.#resident.size < this.#limit) return newPage()
+    const [id, { page, isDirty }] = oldest
+    if (isDirty && !this.#putAway(id, page)) return newPage()
+    this.#resident.delete(id)
     return page
   }
 
-  #keep(id: number, page: Page): void {
-    this.#last = id
-    this.#resident.set(id, page)
-    if (this.#resident.size <= this.#limit) return
-    const [oldest] = this.#resident
-    if (!oldest) return
-    const [oldId, { bytes, isDirty }] = oldest
-    this.#resident.delete(oldId)
-    if (!isDirty) return
-    this.#file ??= openUnnamed()
-    writeAt(this.#file, bytes, oldId * PAGE_SIZE)
+  /** Returns false where there is no room for it: then memory has to do. */
+  #putAway(id: number, { bytes }: Page): boolean {
+    try {
+      if (this.#file === undefined) {
+        this.#file = openUnnamed()
+        forgotten.register(this, this.#file, this)
+      }
+      writeAt(this.#file, bytes, id * PAGE_SIZE)
+      return true
+    } catch {
+      this.#limit = Number.POSITIVE_INFINITY
+      return false
+    }
   }
 }
 

@@ -13,15 +13,13 @@ export interface PlannedRange {
 /**
  * The shared ranges of a file in order; each is looked up only when it is asked for, so a file may share with itself.
  *
- * @param file - its number
- * @param proven - the numbers of earlier files that it may refer to
+ * @param isProven - whether it may refer to the file of a number, which may be itself
  * @param unit - in bytes: parts of it cannot be shared
  */
 export function* plannedRanges(
   seen: SharedMap,
-  file: number,
   extents: readonly SharedExtent[],
-  proven: ReadonlySet<number>,
+  isProven: (file: number) => boolean,
   unit: number,
 ): Generator<PlannedRange, void, undefined> {
   for (const extent of extents) {
@@ -40,7 +38,7 @@ export function* plannedRanges(
       const overhang = start + all < end ? (start + all) % unit : 0
       const length = all - overhang
       if (length <= 0) continue
-      if (sighting.file !== file && !proven.has(sighting.file)) continue
+      if (!isProven(sighting.file)) continue
       if (start > at) yield part(at, start, undefined)
       yield part(start, start + length, sighting.address)
       at = start + length

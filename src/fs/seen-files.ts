@@ -1,7 +1,8 @@
+import type { Pages } from '../format/pages.js'
 import type { Time } from '../record.js'
 import type { Identity } from '../sys/status.js'
 import type { Directory } from './directory-tree.js'
-import { PAGE_SIZE, type PagedStore } from './paged-store.js'
+import { FileTable } from './file-table.js'
 
 /** A file that was archived: how to find it again, and how it was. */
 export interface SeenFile {
@@ -10,65 +11,53 @@ export interface SeenFile {
   readonly status: Identity
   /** When it was looked at, in nanoseconds of hrtime(). */
   readonly examined: number
+  /** Others may refer to it. */
+  readonly isTrusted: boolean
 }
 
-const FIXED = 64
+const SIZE = 57
+const IS_TRUSTED = 56
 
-/** Files by number, in pages that can be put away: a number is where its record lies. */
+/** Files by number: 62 bytes each, and their names. */
 export class SeenFiles {
-  readonly #store: PagedStore
-  readonly #directories: Directory[] = []
-  readonly #numbers = new Map<Directory, number>()
-  readonly #pages: number[] = []
-  #used = PAGE_SIZE
+  readonly #table: FileTable
 
-  constructor(store: PagedStore) {
-    this.#store = store
+  constructor(pages: Pages) {
+    this.#table = new FileTable(SIZE, pages)
   }
 
-  add({ directory, name, status, examined }: SeenFile): number {
-    const length = FIXED + name.byteLength
-    if (this.#used + length > PAGE_SIZE) {
-      this.#pages.push(this.#store.allocate())
-      this.#used = 0
-    }
-    const page = this.#store.write(this.#pages.at(-1) as number)
-    const at = this.#used
-    page.writeUInt32LE(this.#number(directory), at)
-    page.writeUInt8(name.byteLength, at + 4)
-    page.writeDoubleLE(status.dev, at + 8)
-    page.writeBigUInt64LE(status.ino, at + 16)
-    page.writeDoubleLE(status.size, at + 24)
-    writeTime(page, at + 32, status.modified)
-    writeTime(page, at + 44, status.changed)
-    page.writeDoubleLE(examined, at + 56)
-    page.set(name, at + FIXED)
-    this.#used += length
-    return (this.#pages.length - 1) * PAGE_SIZE + at
+  add({ directory, name, status, examined, isTrusted }: SeenFile): number {
+    return this.#table.add(directory, name, (page, at) => {
+      page.writeDoubleLE(status.dev, at)
+      page.writeBigUInt64LE(status.ino, at + 8)
+      page.writeDoubleLE(status.size, at + 16)
+      writeTime(page, at + 24, status.modified)
+      writeTime(page, at + 36, status.changed)
+      page.writeDoubleLE(examined, at + 48)
+      page.writeUInt8(isTrusted ? 1 : 0, at + IS_TRUSTED)
+    })
   }
 
   get(number: number): SeenFile {
-    const at = number % PAGE_SIZE
-    const page = this.#store.read(this.#pages[Math.floor(number / PAGE_SIZE)] as number)
+    const { directory, name, page, at } = this.#table.get(number)
     return {
-      directory: this.#directories[page.readUInt32LE(at)] as Directory,
-      name: new Uint8Array(page.subarray(at + FIXED, at + FIXED + page.readUInt8(at + 4))),
+      directory,
+      name,
       status: {
-        dev: page.readDoubleLE(at + 8),
-        ino: page.readBigUInt64LE(at + 16),
-        size: page.readDoubleLE(at + 24),
-        modified: readTime(page, at + 32),
-        changed: readTime(page, at + 44),
+        dev: page.readDoubleLE(at),
+        ino: page.readBigUInt64LE(at + 8),
+        size: page.readDoubleLE(at + 16),
+        modified: readTime(page, at + 24),
+        changed: readTime(page, at + 36),
       },
-      examined: page.readDoubleLE(at + 56),
+      examined: page.readDoubleLE(at + 48),
+      isTrusted: page.readUInt8(at + IS_TRUSTED) === 1,
     }
   }
 
-  #number(directory: Directory): number {
-    const known = this.#numbers.get(directory)
-    if (known !== undefined) return known
-    this.#numbers.set(directory, this.#directories.length)
-    return this.#directories.push(directory) - 1
+  /** Nothing may refer to it any more. */
+  distrust(number: number): void {
+    this.#table.change(number, (page, at) => page.writeUInt8(0, at + IS_TRUSTED))
   }
 }
 

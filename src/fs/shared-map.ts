@@ -1,4 +1,4 @@
-import { PAGE_SIZE, type PagedStore } from './paged-store.js'
+import { PAGE_SIZE, type Pages } from '../format/pages.js'
 
 /** Where bytes of a storage were seen first: in which file, and at which address of the record stream. */
 export interface Sighting {
@@ -33,10 +33,10 @@ const MAX_ROWS = Math.floor(PAGE_SIZE / (FIELDS * Float64Array.BYTES_PER_ELEMENT
 
 /** Ranges of storage that were archived, by their position: disjoint intervals, kept in order. */
 export class SharedMap {
-  readonly #store: PagedStore
+  readonly #store: Pages
   readonly #spaces = new Map<string, Space>()
 
-  constructor(store: PagedStore) {
+  constructor(store: Pages) {
     this.#store = store
   }
 
@@ -127,8 +127,7 @@ export class SharedMap {
 
   #page(pages: Space, at: number, toWrite: boolean): Float64Array {
     const id = pages.ids[at] as number
-    const bytes = toWrite ? this.#store.write(id) : this.#store.read(id)
-    return new Float64Array(bytes.buffer, bytes.byteOffset, MAX_ROWS * FIELDS)
+    return (toWrite ? this.#store.write(id) : this.#store.read(id)).numbers
   }
 }
 

@@ -4,19 +4,13 @@ import { close, OPEN_FILE, readAt } from '../sys/file.js'
 import { isUnchanged, type Status, statFd } from '../sys/status.js'
 import type { Directory, DirectoryTree } from './directory-tree.js'
 import type { ExaminedFile } from './examined-files.js'
+import { FileSharing } from './file-sharing.js'
+import { FileSources } from './file-source.js'
 import { PagedStore } from './paged-store.js'
-import { type PlannedRange, plannedRanges } from './planned-ranges.js'
+import { plannedRanges } from './planned-ranges.js'
 import { type SeenFile, SeenFiles } from './seen-files.js'
 import { isSettled } from './settle.js'
-import {
-  type FileMap,
-  fileMap,
-  isMapped,
-  type SharedExtent,
-  type Storage,
-  type Storages,
-  sharedExtents,
-} from './shared-extents.js'
+import { fileMap, type SharedExtent, type Storage, type Storages, sharedExtents } from './shared-extents.js'
 import { type Overlap, SharedMap } from './shared-map.js'
 import type { TreeRequest } from './tree-request.js'
 
@@ -30,8 +24,9 @@ interface Candidate {
 type SharingRequest = Pick<TreeRequest, 'shared' | 'paranoid' | 'summary'>
 
 const COMPARE = 1024 * 1024
-const DEFAULT_MEMORY = 64 * 1024 * 1024
-const NO_FILE = -1
+/** Of the map, in bytes. */
+const MAP_MEMORY = 32 * 1024 * 1024
+const NO_FD = -1
 const NONE: ReadonlySet<number> = new Set()
 
 /**
@@ -40,24 +35,19 @@ const NONE: ReadonlySet<number> = new Set()
  */
 export class Sharing {
   readonly #tree: DirectoryTree
-  readonly #store: PagedStore
+  readonly #store = new PagedStore(MAP_MEMORY)
   readonly #map: SharedMap
-  readonly #files: SeenFiles
-  /** Numbers of files that nothing may refer to. */
-  readonly #untrusted = new Set<number>()
+  /** There for as long as anybody has one of the sources: it may be read after everything was closed here. */
+  readonly sources: FileSources
   readonly #storages: Storages
   readonly #request: SharingRequest
 
-  /**
-   * @param memory - what it may keep in memory, in bytes; the rest goes to a temporary file
-   */
-  constructor(tree: DirectoryTree, storages: Storages, request: SharingRequest, memory = DEFAULT_MEMORY) {
+  constructor(tree: DirectoryTree, storages: Storages, request: SharingRequest) {
     this.#tree = tree
+    this.sources = new FileSources(tree, new SeenFiles(new PagedStore()))
     this.#storages = storages
     this.#request = request
-    this.#store = new PagedStore(memory)
     this.#map = new SharedMap(this.#store)
-    this.#files = new SeenFiles(this.#store)
   }
 
   close(): void {
@@ -77,19 +67,9 @@ export class Sharing {
     const extents = this.#request.shared ? map.shared : []
     const mapped = statFd(fd)
     const examined = hrtime()
-    const file = extents.length > 0 ? this.#files.add({ directory, name, status: mapped, examined }) : NO_FILE
-    const settled = isSettled(mapped, now)
-    if (!settled) this.#untrusted.add(file)
     const proven = extents.length > 0 ? this.#prove(fd, storage, this.#candidates(extents)) : NONE
-    const changed = () => void this.#untrusted.add(file)
-    return new FileSharing(
-      this.#map,
-      { status: mapped, examined, canReread: settled && isMapped(storage), changed, map },
-      file,
-      extents,
-      proven,
-      storage.blockSize,
-    )
+    const file = { directory, name, status: mapped, examined, isTrusted: isSettled(mapped, now) }
+    return new FileSharing(this.sources, file, this.#map, { map, extents, proven, storage })
   }
 
   /**
@@ -102,9 +82,9 @@ export class Sharing {
     const extents = shared.map(extent => ({ ...extent, space: storage.id }))
     const candidates = this.#candidates(extents)
     // Storage that was free in between may have gone to another file.
-    for (const file of candidates.keys()) if (this.#files.get(file).examined > began) return undefined
-    const proven = this.#prove(NO_FILE, storage, candidates)
-    const ranges = plannedRanges(this.#map, NO_FILE, extents, proven, storage.blockSize)
+    for (const file of candidates.keys()) if (this.sources.files.get(file).examined > began) return undefined
+    const proven = this.#prove(NO_FD, storage, candidates)
+    const ranges = plannedRanges(this.#map, extents, file => proven.has(file), storage.blockSize)
     const references: Reference[] = []
     let end = 0
     for (const { offset, length, address } of ranges) {
@@ -136,8 +116,8 @@ export class Sharing {
   ): ReadonlySet<number> {
     const proven = new Set<number>()
     for (const [file, list] of candidates) {
-      if (!this.#untrusted.has(file) && this.#isStillThere(this.#files.get(file), storage, list, fd))
-        proven.add(file)
+      const seen = this.sources.files.get(file)
+      if (seen.isTrusted && this.#isStillThere(seen, storage, list, fd)) proven.add(file)
     }
     return proven
   }
@@ -180,65 +160,6 @@ export class Sharing {
       if (bytesA.byteLength !== count || Buffer.compare(bytesA, bytesB) !== 0) return false
     }
     return true
-  }
-}
-
-/** A file that is about to be read. */
-interface Examined {
-  /** As it was after the file was mapped: what it is compared with once it was read. */
-  readonly status: Status
-  /** When it was mapped and asked for its status, in nanoseconds of hrtime(). */
-  readonly examined: number
-  /** As long as its status stays, so do its bytes: it was written back, and whoever changes it again will be seen. */
-  readonly canReread: boolean
-  /** To be called when the file changed while it was read: nothing may refer to it. */
-  readonly changed: () => void
-  readonly map: FileMap
-}
-
-/** The sharing of one file, while it is read. */
-export class FileSharing implements Examined {
-  readonly status: Status
-  readonly examined: number
-  readonly canReread: boolean
-  readonly changed: () => void
-  readonly map: FileMap
-  readonly #seen: SharedMap
-  readonly #file: number
-  readonly #extents: readonly SharedExtent[]
-  readonly #proven: ReadonlySet<number>
-  /** In bytes: parts of it cannot be shared. */
-  readonly #unit: number
-
-  constructor(
-    seen: SharedMap,
-    { status, examined, canReread, changed, map }: Examined,
-    file: number,
-    extents: readonly SharedExtent[],
-    proven: ReadonlySet<number>,
-    unit: number,
-  ) {
-    this.status = status
-    this.examined = examined
-    this.canReread = canReread
-    this.changed = changed
-    this.map = map
-    this.#seen = seen
-    this.#file = file
-    this.#extents = extents
-    this.#proven = proven
-    this.#unit = unit
-  }
-
-  /** The shared ranges in order; each is looked up only when it is asked for, so a file may share with itself. */
-  ranges(): Generator<PlannedRange, void, undefined> {
-    return plannedRanges(this.#seen, this.#file, this.#extents, this.#proven, this.#unit)
-  }
-
-  /** Remembers that `length` bytes from `offset` were read and stand at `address`. */
-  archived({ extent }: PlannedRange, offset: number, length: number, address: number): void {
-    const position = extent.position + offset - extent.offset
-    this.#seen.insert(extent.space, position, length, { file: this.#file, offset, address })
   }
 }
 

@@ -7,6 +7,7 @@ import { DEFAULT_BLOCK_SIZE, TRAILER_SIZE } from '../format/constants.js'
 import { noTotals } from '../format/trailer.js'
 import { CloningWriter } from '../fs/cloning-writer.js'
 import { DataCloner } from '../fs/data-cloner.js'
+import { PagedStore } from '../fs/paged-store.js'
 import { type FileNumbers, StagedFile } from '../fs/staged-file.js'
 import type { ArchiveRecord } from '../record.js'
 import { checkBlockSize } from './block-splitter.js'
@@ -71,6 +72,7 @@ export function archiveFile(file: Path, options: ArchiveFileOptions = {}): Archi
     zeroCopyBytes: 0,
   }
   const thread = new DigestThread()
+  const pages = new PagedStore()
   let encoder: ArchiveEncoder
   let writer: CloningWriter
   let closed: Closed | undefined
@@ -119,7 +121,7 @@ export function archiveFile(file: Path, options: ArchiveFileOptions = {}): Archi
     summary,
     {
       async open() {
-        encoder = new ArchiveEncoder({ blockSize, sorted, payloadDigest }, await loadChecksums())
+        encoder = new ArchiveEncoder({ blockSize, sorted, payloadDigest }, await loadChecksums(), pages)
         const fd = staged.open(message => onEvent({ type: 'note', message }))
         writer = new CloningWriter(fd, zeroCopy ? new DataCloner() : undefined)
         await write([encoder.header()], 0)
@@ -141,6 +143,7 @@ export function archiveFile(file: Path, options: ArchiveFileOptions = {}): Archi
       async close() {
         await closed?.blocks.catch(() => undefined)
         staged.close()
+        pages.close()
         await thread.close()
       },
     },

@@ -3,6 +3,7 @@ import { DuplicateFinder, type FinderTotals } from '../dedup/duplicate-finder.js
 import type { Spool } from '../dedup/sent-data.js'
 import { ReftarError } from '../errors.js'
 import { DEFAULT_BLOCK_SIZE } from '../format/constants.js'
+import { PagedStore } from '../fs/paged-store.js'
 import type { ArchiveRecord, Data } from '../record.js'
 import type { Items } from '../steps.js'
 import { checkBlockSize } from './block-splitter.js'
@@ -45,7 +46,8 @@ export function crcDedup(options: CrcDedupOptions = {}): Stage<ArchiveRecord, De
   const { blockSize = DEFAULT_BLOCK_SIZE, content = true, memory = DEFAULT_MEMORY, spool } = options
   checkBlockSize(blockSize)
   const summary: DedupSummary = { blocks: 0, duplicateBytes: 0, comparedBytes: 0, hints: 0, sampling: 1 }
-  const finder = content ? new DuplicateFinder({ blockSize, memory, spool }, summary) : undefined
+  const pages = new PagedStore()
+  const finder = content ? new DuplicateFinder({ blockSize, memory, spool, pages }, summary) : undefined
   let kernel: BlockKernel
 
   function take(data: Data): Items<ArchiveRecord> {
@@ -67,6 +69,7 @@ export function crcDedup(options: CrcDedupOptions = {}): Stage<ArchiveRecord, De
         finder?.interrupt()
         return finder && record.kind === 'reference' ? finder.translate(record) : [record]
       },
+      close: () => pages.close(),
     },
     options.signal,
   )

@@ -7,6 +7,7 @@ import { equalBytes } from '../format/bytes.js'
 import type { Limits } from '../format/limits.js'
 import { SalvageParser } from '../format/salvage-parser.js'
 import { noTotals, type Totals } from '../format/trailer.js'
+import { PagedStore } from '../fs/paged-store.js'
 import { type ArchiveRecord, lengthOf, type Source } from '../record.js'
 import { type Items, type Steps, wait } from '../steps.js'
 import { type Stage, type StageHooks, stage } from './stage.js'
@@ -103,6 +104,7 @@ export function decoding<Out>(
   }
   if (salvage) return { summary, hooks: salvaging(limits, summary, onEvent, put) }
   const thread = new DigestThread()
+  const pages = new PagedStore()
   let parser: ArchiveParser
   let decoded: Decoded | undefined
 
@@ -141,7 +143,7 @@ export function decoding<Out>(
     summary,
     hooks: {
       async open() {
-        parser = new ArchiveParser(await loadChecksums(), limits)
+        parser = new ArchiveParser(await loadChecksums(), limits, pages)
       },
       transform(chunk) {
         checkBytes(chunk)
@@ -152,7 +154,10 @@ export function decoding<Out>(
         yield* release()
         parser.end()
       },
-      close: () => thread.close(),
+      close() {
+        pages.close()
+        return thread.close()
+      },
     },
   }
 }

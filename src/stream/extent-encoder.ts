@@ -3,6 +3,7 @@ import { DigestThread } from '../crc/digest-thread.js'
 import { ArchiveEncoder, type ClosedSegment } from '../format/archive-encoder.js'
 import { DEFAULT_BLOCK_SIZE } from '../format/constants.js'
 import { noTotals, type Totals } from '../format/trailer.js'
+import { PagedStore } from '../fs/paged-store.js'
 import type { ArchiveRecord } from '../record.js'
 import { type Steps, wait } from '../steps.js'
 import { checkBlockSize } from './block-splitter.js'
@@ -45,6 +46,7 @@ export function extentEncoder(options: ExtentEncoderOptions = {}): Stage<Uint8Ar
     ...noTotals(),
   }
   const thread = new DigestThread()
+  const pages = new PagedStore()
   let encoder: ArchiveEncoder
   let begun = false
   let closed: Closed | undefined
@@ -82,7 +84,7 @@ export function extentEncoder(options: ExtentEncoderOptions = {}): Stage<Uint8Ar
     summary,
     {
       async open() {
-        encoder = new ArchiveEncoder({ blockSize, sorted, payloadDigest }, await loadChecksums())
+        encoder = new ArchiveEncoder({ blockSize, sorted, payloadDigest }, await loadChecksums(), pages)
       },
       transform(record) {
         const segments = encoder.add(record)
@@ -93,7 +95,10 @@ export function extentEncoder(options: ExtentEncoderOptions = {}): Stage<Uint8Ar
         yield* release()
         yield* out(encoder.trailer())
       },
-      close: () => thread.close(),
+      close() {
+        pages.close()
+        return thread.close()
+      },
     },
     options.signal,
   )

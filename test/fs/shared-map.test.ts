@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { PAGE_SIZE, PagedStore } from '../../src/fs/paged-store.js'
+import { PAGE_SIZE } from '../../src/format/pages.js'
+import { PagedStore } from '../../src/fs/paged-store.js'
 import { SharedMap } from '../../src/fs/shared-map.js'
 
 const UNIVERSE = 4000
