@@ -23,7 +23,7 @@ const TIME = '/usr/bin/time'
 const POLL_MILLISECONDS = 20
 
 /** The command line that starts the built reftar, or another build of it. */
-export function reftarCommand(cli = fileURLToPath(new URL('../dist/cli.js', import.meta.url))): string[] {
+export function reftarCommand(cli = fileURLToPath(new URL('../dist/cli.cjs', import.meta.url))): string[] {
   if (!existsSync(cli)) throw new Error(`${cli} does not exist: build it first`)
   return [cli]
 }

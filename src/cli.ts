@@ -3,16 +3,18 @@ import { parseCommandLine } from './cli/command-line.js'
 import { COMMANDS } from './cli/commands.js'
 import { ReftarError } from './errors.js'
 
-try {
-  const asked = parseCommandLine(process.argv.slice(2))
+async function main(argv: readonly string[]): Promise<void> {
+  const asked = parseCommandLine(argv)
   if (asked === 'version') {
     process.stdout.write(`${packageJson.version}\n`)
   } else {
     const run = await asked.command.load()
     await run(asked.values as never, asked.operands, COMMANDS)
   }
-} catch (error) {
+}
+
+main(process.argv.slice(2)).catch(async (error: unknown) => {
   if (!(error instanceof ReftarError)) throw error
   const { tellMisuse } = await import('./cli/misuse.js')
   tellMisuse(error)
-}
+})

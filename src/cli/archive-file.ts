@@ -2,6 +2,7 @@ import { fstatSync } from 'node:fs'
 import type { Stream } from 'node:stream'
 import { ReftarError } from '../errors.js'
 import { pathBytes, quotePath } from '../event.js'
+import { setPipeSize } from '../sys/file.js'
 
 /** What names stdin, or stdout. */
 const STANDARD = '-'
@@ -26,10 +27,8 @@ export function terminal(use: string): ReftarError {
 const PIPE_SIZE = 1024 * 1024
 
 /** Gives a pipe room for more at a time: both sides wait for each other less often. Others stay as they are. */
-export async function widenPipe(fd: number): Promise<void> {
-  if (!fstatSync(fd).isFIFO()) return
-  const { setPipeSize } = await import('../sys/file.js')
-  setPipeSize(fd, PIPE_SIZE)
+export function widenPipe(fd: number): void {
+  if (fstatSync(fd).isFIFO()) setPipeSize(fd, PIPE_SIZE)
 }
 
 export function directory(file: string): ReftarError {

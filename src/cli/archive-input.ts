@@ -50,7 +50,7 @@ export interface LentInput {
 export async function openLentInput(file: string, target: string, signal: AbortSignal): Promise<LentInput> {
   if (isStandard(file)) {
     const stream = await openInput(file, signal)
-    await widenPipe(0)
+    widenPipe(0)
     return unlent(stream)
   }
   const handle = await open(file, signal)

@@ -32,10 +32,10 @@ export async function openDirectly(file: string, signal: AbortSignal): Promise<D
 }
 
 /** A pipe, a device, or a file that the shell opened. */
-async function directOutput(fd: number): Promise<DirectOutput> {
+function directOutput(fd: number): DirectOutput {
   if (isatty(fd)) throw terminal('written to')
   const status = fs.fstatSync(fd, { bigint: true })
-  await widenPipe(fd)
+  widenPipe(fd)
   const stream = writeTo(fd)
   return { stream, skip: status.isFile() ? [status] : [] }
 }

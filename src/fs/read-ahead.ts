@@ -77,7 +77,7 @@ export class ReadAhead {
     const { port1, port2 } = new MessageChannel()
     this.#state = new Int32Array(new SharedArrayBuffer(STATES * 4))
     const workerData: ReadAheadData = { port: port2, state: this.#state, root }
-    const thread = import.meta.url.endsWith('.ts') ? './read-ahead-thread.ts' : './read-ahead-thread.js'
+    const thread = import.meta.url.endsWith('.ts') ? './read-ahead-thread.ts' : './read-ahead-thread.cjs'
     const worker = new Worker(new URL(thread, import.meta.url), {
       workerData,
       transferList: [port2],
