@@ -35,7 +35,7 @@ const command = {
   esbuildOptions: commonJs,
 } satisfies Options
 
-const RUNS = ['create', 'extract', 'list', 'sharing', 'verify']
+const RUNS = ['create', 'extract', 'list', 'selftest', 'sharing', 'verify']
 
 const separately: NonNullable<Options['esbuildPlugins']>[number] = {
   name: 'separately',

@@ -105,6 +105,7 @@ t.test('the package holds what is meant for it, and nothing else', async t => {
       'cli-create.cjs',
       'cli-extract.cjs',
       'cli-list.cjs',
+      'cli-selftest.cjs',
       'cli-sharing.cjs',
       'cli-verify.cjs',
       'cli.cjs',

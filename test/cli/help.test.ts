@@ -1,9 +1,10 @@
 // What help and misuse look like where they are read.
 import * as fs from 'node:fs'
+import { basename, join } from 'node:path'
 import t from 'tap'
 import { COMMANDS } from '../../src/cli/commands.js'
 import { commandHelp, programHelp } from '../../src/cli/help.js'
-import { reftar } from './run.js'
+import { CLI, reftar, run, scratch } from './run.js'
 
 const { version } = JSON.parse(fs.readFileSync(new URL('../../package.json', import.meta.url), 'utf8'))
 const plain = (_: string, text: string) => text
@@ -75,4 +76,20 @@ t.test('the command says it', async t => {
     t.match(ended.stdout.toString(), stdout)
     t.equal(ended.stderr, stderr)
   }
+})
+
+t.test('what says something of the command loads one file, and what runs two', async t => {
+  const cwd = scratch(t)
+  fs.writeFileSync(
+    join(cwd, 'names.cjs'),
+    "process.on('exit', () => console.error(Object.keys(require.cache).join('\\n')))",
+  )
+  const loaded = async (...argv: readonly string[]) => {
+    const { stderr } = await run([process.execPath, '-r', './names.cjs', CLI, ...argv], { cwd })
+    const files = stderr.split('\n').filter(line => line.endsWith('.cjs') && line.includes('/dist/'))
+    return files.map(file => basename(file))
+  }
+  t.same(await loaded('--version'), ['cli.cjs'])
+  t.same(await loaded('help', 'create'), ['cli.cjs'])
+  t.same(await loaded('list', '-f', 'none'), ['cli.cjs', 'cli-list.cjs'])
 })
