@@ -8,6 +8,7 @@ import { type EncodeSummary, extentEncoder } from './stream/extent-encoder.js'
 import type { Origin } from './stream/stage.js'
 import { type TreeOptions, type TreeSummary, treeSource } from './stream/tree-source.js'
 
+/** What {@link create} takes. */
 export interface CreateOptions extends TreeOptions {
   /** In bytes: a power of two from 512 to 65536; 4096 by default. */
   readonly blockSize?: number
@@ -20,10 +21,12 @@ export interface CreateOptions extends TreeOptions {
   readonly digest?: boolean
 }
 
+/** What is stored once: equal content, only what shares storage on disk, or nothing. */
 export type Dedup = 'content' | 'shared' | 'none'
 
 const DEDUPS: readonly Dedup[] = ['content', 'shared', 'none']
 
+/** What {@link create} has done, stage by stage. */
 export interface CreateSummary {
   readonly tree: Readonly<TreeSummary>
   readonly dedup: Readonly<DedupSummary>
@@ -33,7 +36,7 @@ export interface CreateSummary {
 /**
  * The bytes of an archive of files and directories, with what shares storage among them.
  *
- * @throws INVALID_ARGUMENT at once for an unknown way to dedup; else as treeSource and blockSplitter do
+ * @throws INVALID_ARGUMENT at once for an unknown way to dedup; else as {@link treeSource} and {@link blockSplitter} do
  */
 export function create(
   paths: Iterable<Path>,

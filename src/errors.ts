@@ -17,7 +17,7 @@ export type ErrorCode =
   /** A reference to bytes that no earlier data extent holds. */
   | 'DANGLING_REFERENCE'
   | 'CHECKSUM_MISMATCH'
-  /** More than the reader is willing to take: see `Limits`. */
+  /** More than the reader is willing to take: see {@link Limits}. */
   | 'LIMIT_EXCEEDED'
   /** The caller broke a documented rule of an option or of a record stream. */
   | 'INVALID_ARGUMENT'
@@ -38,6 +38,7 @@ export type ErrorCode =
   /** A system call failed: see `errno` and `syscall`. */
   | 'SYSTEM_CALL'
 
+/** What a {@link ReftarError} may tell besides its code and its message. */
 export interface ErrorDetails {
   /** Where in the archive, in bytes from its start. */
   readonly offset?: number
@@ -46,7 +47,7 @@ export interface ErrorDetails {
   /** The number of the system error, as in errno(3). */
   readonly errno?: number
   readonly syscall?: string
-  /** The one of `Limits` that was reached. */
+  /** The one of {@link Limits} that was reached. */
   readonly limit?: string
   readonly cause?: unknown
 }
@@ -61,6 +62,7 @@ export class ReftarError extends Error {
   readonly syscall: string | undefined
   readonly limit: string | undefined
 
+  /** @param message - in lower case, without a full stop; where in the archive it was is added */
   constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
     const at = details.offset === undefined ? '' : ` (at byte ${details.offset})`
     super(message + at, details.cause === undefined ? undefined : { cause: details.cause })

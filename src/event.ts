@@ -16,7 +16,9 @@ export type ReftarEvent =
 
 /** Options that every stage with a voice takes. */
 export interface Common {
+  /** Ends the work: what fails, fails with its reason. */
   readonly signal?: AbortSignal
+  /** Called for each entry, problem and note. */
   readonly onEvent?: (event: ReftarEvent) => void
 }
 

@@ -6,12 +6,14 @@ import { type DecodeSummary, lastingDecoder, lendingDecoder } from './stream/ext
 import { recordSink, type WriteOptions, type WriteSummary } from './stream/reflink-writer.js'
 import type { Sink } from './stream/stage.js'
 
+/** What {@link extract} takes. */
 export interface ExtractOptions extends WriteOptions {
   readonly limits?: Partial<Limits>
   /** Restore the files of a damaged archive that are whole, and tell what is lost as problems; false by default. */
   readonly salvage?: boolean
 }
 
+/** What {@link extract} has done, stage by stage. */
 export interface ExtractSummary {
   readonly archive: Readonly<DecodeSummary>
   readonly target: Readonly<WriteSummary>
@@ -20,7 +22,7 @@ export interface ExtractSummary {
 /**
  * Restores the bytes of an archive below an existing directory: all of it, or nothing.
  *
- * @throws as extentDecoder and reflinkWriter do
+ * @throws as {@link extentDecoder} and {@link reflinkWriter} do
  */
 export function extract(directory: Path, options: ExtractOptions = {}): Sink<ExtractSummary> {
   return extractFrom(undefined, directory, options)

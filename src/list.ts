@@ -4,11 +4,13 @@ import { type ArchiveRecord, type Entry, lengthOf } from './record.js'
 import { type DecodeSummary, decoding } from './stream/extent-decoder.js'
 import { type Stage, stage } from './stream/stage.js'
 
+/** What {@link list} takes. */
 export interface ListOptions {
   readonly limits?: Partial<Limits>
   readonly signal?: AbortSignal
 }
 
+/** An entry that is complete. */
 export interface ListedEntry {
   readonly entry: Entry
   /** From the root of the archive, as raw bytes; empty for the target directory itself. */
@@ -24,7 +26,7 @@ export interface ListedEntry {
 /**
  * The bytes of an archive to its entries, each once it is complete. Everything is checked as it is for an extraction.
  *
- * @throws through the stream, as extentDecoder does
+ * @throws through the stream, as {@link extentDecoder} does
  */
 export function list(options: ListOptions = {}): Stage<ListedEntry, DecodeSummary> {
   const paths = new EntryPaths()

@@ -7,8 +7,10 @@
  */
 export type ArchiveRecord = Entry | Data | Hole | Missing | Reference | End
 
+/** A run of bytes of one file. They follow each other without a gap, from its start on. */
 export type Extent = Data | Hole | Missing | Reference
 
+/** What an entry is; a `hardlink` is another name of an earlier one. */
 export type EntryType =
   | 'file'
   | 'directory'
@@ -57,6 +59,7 @@ export interface Metadata {
   readonly device?: Device
 }
 
+/** Who owns an entry: numbers, and the names that they had at the source, as raw bytes. */
 export interface Owner {
   readonly uid: number
   readonly gid: number
@@ -77,6 +80,7 @@ export interface Time {
   readonly nanoseconds: number
 }
 
+/** The numbers of a device node. */
 export interface Device {
   readonly major: number
   readonly minor: number
@@ -130,6 +134,7 @@ export interface SourceFamily {
   source(number: number): Source
 }
 
+/** A range that has no data and reads as zeros. */
 export interface Hole {
   readonly kind: 'hole'
   /** In bytes. */
@@ -155,8 +160,10 @@ export interface Reference {
   readonly origin: Origin
 }
 
+/** Where a reference comes from: a fact of the source disk, or equal content that was found. */
 export type Origin = 'shared' | 'dedup'
 
+/** Closes a file. */
 export interface End {
   readonly kind: 'end'
   readonly state: EndState

@@ -18,6 +18,7 @@ export interface Usage {
   readonly outside: number
 }
 
+/** What one file takes. */
 export interface FileUsage extends Usage {
   /** As it was asked for, as raw bytes. */
   readonly path: Uint8Array
@@ -56,6 +57,7 @@ export interface SharingGroup {
   readonly largest: SharedRange
 }
 
+/** What all files together take. */
 export interface SharingSummary extends Usage {
   readonly files: number
   /** What all data takes, each byte of storage counted once. */
@@ -68,6 +70,7 @@ export interface SharingSummary extends Usage {
   readonly problems: number
 }
 
+/** What {@link sharing} has found. */
 export interface SharingReport {
   readonly summary: SharingSummary
   /** In the byte order of their paths. */

@@ -8,6 +8,7 @@ import { StorageSurvey } from './fs/storage-survey.js'
 import { type SharingReport, SharingTally } from './sharing-report.js'
 import { Turn } from './stream/turn.js'
 
+/** What {@link sharing} takes. */
 export interface SharingOptions extends Common {
   /** Where relative paths begin; the working directory by default. */
   readonly directory?: Path

@@ -5,12 +5,14 @@ import { type DecodeSummary, extentDecoder } from './stream/extent-decoder.js'
 import { type Sink, sink } from './stream/stage.js'
 import { type ComparisonSummary, treeComparer } from './stream/tree-comparer.js'
 
+/** What {@link verify} takes. */
 export interface VerifyOptions extends Common {
   readonly limits?: Partial<Limits>
   /** The directory that the archive was made from, or restored to: each difference is told as a problem. */
   readonly against?: Path
 }
 
+/** What {@link verify} has done, stage by stage. */
 export interface VerifySummary {
   readonly archive: Readonly<DecodeSummary>
   /** Absent where the archive is compared with nothing. */
@@ -20,7 +22,7 @@ export interface VerifySummary {
 /**
  * Reads the bytes of an archive and checks all that an extraction would, writing nothing.
  *
- * @throws as extentDecoder and treeComparer do
+ * @throws as {@link extentDecoder} and {@link treeComparer} do
  */
 export function verify(options: VerifyOptions = {}): Sink<VerifySummary> {
   const { signal, against, ...rest } = options

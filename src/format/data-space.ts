@@ -3,6 +3,7 @@ import { NumberTable } from './number-table.js'
 import type { Pages } from './pages.js'
 import { listedPlaces, NUMBERS, type Places } from './places.js'
 
+/** A part of a piece of data, and where that went. */
 export interface Piece<T> {
   readonly place: T
   /** Bytes between the start of `place` and the start of this piece. */

@@ -10,7 +10,7 @@ export interface Limits {
   readonly logicalBytes: number
   /**
    * Bytes of files, holes aside, for each byte of the archive so far: what a reader that cannot clone has to write. The
-   * first {@link EXPANSION_ALLOWANCE} bytes are always allowed.
+   * first 64 GiB are always allowed.
    */
   readonly expansion: number
 }

@@ -20,6 +20,7 @@ import { ContentComparison, type Difference, type OpenFile, type SharingTally } 
 import { type Directory, DirectoryTree } from './directory-tree.js'
 import { entryTypeOf, metadataDifferences } from './metadata.js'
 
+/** What a {@link treeComparer} has done. */
 export interface ComparisonSummary extends SharingTally {
   entries: number
   files: number

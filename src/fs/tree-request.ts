@@ -2,6 +2,7 @@ import type { ErrorCode } from '../errors.js'
 import type { Status } from '../sys/status.js'
 import type { ExclusionOptions } from './exclusion.js'
 
+/** What a {@link treeSource} has done. */
 export interface TreeSummary {
   entries: number
   files: number

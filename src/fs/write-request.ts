@@ -3,6 +3,7 @@ import type { CloneSummary, Reflink } from './clone-ladder.js'
 import type { MetadataPolicy } from './metadata-writer.js'
 import type { Existing } from './staging.js'
 
+/** What a {@link reflinkWriter} has done. */
 export interface WriteSummary extends CloneSummary {
   entries: number
   files: number

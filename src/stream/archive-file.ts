@@ -16,6 +16,7 @@ import { type Sink, sink } from './stage.js'
 
 export type { FileNumbers }
 
+/** What {@link archiveFile} takes. */
 export interface ArchiveFileOptions extends ExtentEncoderOptions, Common {
   /** Clone data that lies on the filesystem of the archive, in place of writing it; true by default. */
   readonly zeroCopy?: boolean
@@ -25,11 +26,13 @@ export interface ArchiveFileOptions extends ExtentEncoderOptions, Common {
   readonly onComplete?: () => void | Promise<void>
 }
 
+/** What an {@link archiveFile} has done. */
 export interface ArchiveFileSummary extends EncodeSummary {
   /** Bytes of blocks that were cloned from where they lay, and not written. */
   zeroCopyBytes: number
 }
 
+/** A sink of records, which tells which files it is about to write. */
 export interface ArchiveFile extends Sink<ArchiveFileSummary> {
   /** The archive and the file that it replaces, for the `skip` of a treeSource that may come by them; it grows. */
   readonly files: readonly FileNumbers[]
@@ -45,11 +48,11 @@ interface Closed {
 type Writable<T> = { -readonly [K in keyof T]: T[K] }
 
 /**
- * Records to an archive file, as an extentEncoder makes it, and the same bytes. Whole blocks that say where they come
+ * Records to an archive file, as an {@link extentEncoder} makes it, and the same bytes. Whole blocks that say where they come
  * `from` are cloned from there where the filesystem is the same: they take no storage of their own. The file appears
  * under its name when it is complete, and replaces what has that name.
  *
- * @throws as extentEncoder does, and through the stream INVALID_ARGUMENT for a name that is not of a regular file, and
+ * @throws as {@link extentEncoder} does, and through the stream INVALID_ARGUMENT for a name that is not of a regular file, and
  *   SYSTEM_CALL
  */
 export function archiveFile(file: Path, options: ArchiveFileOptions = {}): ArchiveFile {

@@ -13,11 +13,11 @@ export interface SizedSource extends Source {
 }
 
 /**
- * The records of an archive that can be read at any offset, as an extentDecoder makes them of its bytes. Each data says
- * where in it it comes `from`: so a reflinkWriter on the same filesystem can clone it, and need not write it.
+ * The records of an archive that can be read at any offset, as an {@link extentDecoder} makes them of its bytes. Each data says
+ * where in it it comes `from`: so a {@link reflinkWriter} on the same filesystem can clone it, and need not write it.
  *
  * @param archive - the path of a file, or what takes its place
- * @throws as extentDecoder does, and through the stream INVALID_ARGUMENT for a path that is not of a regular file,
+ * @throws as {@link extentDecoder} does, and through the stream INVALID_ARGUMENT for a path that is not of a regular file,
  *   SYSTEM_CALL, and what the source throws
  */
 export function archiveSource(

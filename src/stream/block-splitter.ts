@@ -4,12 +4,14 @@ import { isBlockSize } from '../format/header.js'
 import { type ArchiveRecord, type Data, lengthOf, sliceData } from '../record.js'
 import { type Stage, stage } from './stage.js'
 
+/** What {@link blockSplitter} takes. */
 export interface BlockSplitterOptions {
   /** In bytes: a power of two from 512 to 65536; 4096 by default. */
   readonly blockSize?: number
   readonly signal?: AbortSignal
 }
 
+/** What a {@link blockSplitter} has done. */
 export interface BlockSummary {
   /** Whole blocks and parts of one that came out. */
   blocks: number

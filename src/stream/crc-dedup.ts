@@ -11,6 +11,7 @@ import { type Stage, stage } from './stage.js'
 
 export type { Spool }
 
+/** What {@link crcDedup} takes. */
 export interface CrcDedupOptions {
   /** In bytes, the same as that of the blockSplitter before; 4096 by default. */
   readonly blockSize?: number
@@ -26,6 +27,7 @@ export interface CrcDedupOptions {
   readonly signal?: AbortSignal
 }
 
+/** What a {@link crcDedup} has done. */
 export interface DedupSummary extends FinderTotals {
   /** Blocks whose CRC32 was computed. */
   blocks: number
@@ -35,7 +37,7 @@ const DEFAULT_MEMORY = 64 * 1024 * 1024
 
 /**
  * Gives every block of data its CRC32, and replaces data that equals earlier data by references to it; takes what a
- * blockSplitter puts out. Hashes only say where to look: what is referred to was compared byte by byte, with data that
+ * {@link blockSplitter} puts out. Hashes only say where to look: what is referred to was compared byte by byte, with data that
  * went out just now, with a `spool`, or with what can be read `from` a source that is unchanged. Where none of them
  * can prove it, the data stays data; so does data that may be shared, and duplicates inside of one record.
  *

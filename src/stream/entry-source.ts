@@ -5,6 +5,7 @@ import { joinPath, splitPath } from '../format/path.js'
 import type { ArchiveRecord, Entry, EntryType, Metadata } from '../record.js'
 import { type Origin, origin } from './stage.js'
 
+/** What is to become an entry. */
 export interface NewEntry {
   /** With slashes; parents that did not come as entries are implied. */
   readonly path: Path
@@ -13,12 +14,14 @@ export interface NewEntry {
   readonly metadata?: Metadata
 }
 
+/** An entry, and its content. */
 export interface NewItem {
   readonly entry: NewEntry
   /** The content of a file, of any length; node streams are such iterables. */
   readonly body?: AsyncIterable<Uint8Array> | Iterable<Uint8Array>
 }
 
+/** What an {@link entrySource} has done. */
 export interface EntrySourceSummary {
   entries: number
   files: number
@@ -28,7 +31,7 @@ export interface EntrySourceSummary {
 
 /**
  * The records of entries from anywhere. They come depth first: once a directory was left, nothing more goes into it.
- * Unless each directory also comes in the byte order of its names, the extentEncoder needs `sorted: false`.
+ * Unless each directory also comes in the byte order of its names, the {@link extentEncoder} needs `sorted: false`.
  *
  * @throws through the stream INVALID_ARGUMENT for an item that cannot be an entry, and what a body throws
  */

@@ -12,6 +12,7 @@ import { type ArchiveRecord, lengthOf, type Source } from '../record.js'
 import { type Items, type Steps, wait } from '../steps.js'
 import { type Stage, type StageHooks, stage } from './stage.js'
 
+/** What {@link extentDecoder} takes. */
 export interface ExtentDecoderOptions extends Common {
   readonly limits?: Partial<Limits>
   /**
@@ -21,6 +22,7 @@ export interface ExtentDecoderOptions extends Common {
   readonly salvage?: boolean
 }
 
+/** What an {@link extentDecoder} has done. */
 export interface DecodeSummary extends Totals {
   /** Bytes of the archive that were taken in. */
   archiveBytes: number

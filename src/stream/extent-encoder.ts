@@ -9,6 +9,7 @@ import { type Steps, wait } from '../steps.js'
 import { checkBlockSize } from './block-splitter.js'
 import { type Stage, stage } from './stage.js'
 
+/** What {@link extentEncoder} takes. */
 export interface ExtentEncoderOptions {
   /** In bytes, the same as that of the blockSplitter before; 4096 by default. */
   readonly blockSize?: number
@@ -19,6 +20,7 @@ export interface ExtentEncoderOptions {
   readonly signal?: AbortSignal
 }
 
+/** What an {@link extentEncoder} has done. */
 export interface EncodeSummary extends Totals {
   /** Of the archive so far. */
   archiveBytes: number
@@ -33,7 +35,7 @@ interface Closed {
 type Writable<T> = { -readonly [K in keyof T]: T[K] }
 
 /**
- * Records to the bytes of an archive, docs/FORMAT.md; takes what a blockSplitter puts out.
+ * Records to the bytes of an archive, docs/FORMAT.md; takes what a {@link blockSplitter} puts out.
  *
  * @throws INVALID_ARGUMENT at once for a block size that the format does not allow; through the stream
  *   INVALID_ARGUMENT, BAD_STRUCTURE, UNSAFE_NAME and DANGLING_REFERENCE for records that make no archive

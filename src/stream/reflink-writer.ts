@@ -9,6 +9,7 @@ import { type Sink, sink } from './stage.js'
 
 export type { Existing, Reflink, WriteSummary }
 
+/** What {@link reflinkWriter} takes. */
 export interface WriteOptions extends Common {
   /**
    * How references become sharing. `auto`, the default, clones what was shared at the source and what was found

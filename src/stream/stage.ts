@@ -6,13 +6,17 @@ import { watchDestination, watchSource } from './watch.js'
 /** A live view of what a stage has done; final once the stream has finished. */
 export interface Live<S> {
   readonly summary: Readonly<S>
+  /** Ends the stream before its time, and rolls back. */
   destroy(error?: Error): void
 }
 
 // AsyncIterable comes last: from overloads TypeScript infers the last one, so that a function at the end of node's
 // pipeline gets a T, not the string or Buffer of NodeJS.ReadableStream.
+/** A stream of something to a stream of `T`. */
 export type Stage<T, S> = NodeJS.ReadWriteStream & AsyncIterable<T> & Live<S>
+/** A stream of `T` that comes out of nothing but what made it. */
 export type Origin<T, S> = NodeJS.ReadableStream & AsyncIterable<T> & Live<S>
+/** A stream that ends here. */
 export type Sink<S> = NodeJS.WritableStream & Live<S>
 
 export interface ProducerHooks<Out> {

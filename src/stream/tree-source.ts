@@ -6,6 +6,7 @@ import { type Origin, origin } from './stage.js'
 
 export type { TreeSummary }
 
+/** What {@link treeSource} takes. */
 export interface TreeOptions extends Common {
   /** Where relative paths begin; the working directory by default. */
   readonly directory?: Path
