@@ -36,6 +36,7 @@ export default {
   },
   treatWarningsAsErrors: true,
   validation: { invalidLink: true, notExported: true, notDocumented: true, rewrittenLink: true },
+  intentionallyNotExported: ['SpaceMemory'],
   requiredToBeDocumented: ['Class', 'Function', 'Interface', 'TypeAlias', 'Variable', 'Method', 'Accessor'],
 }
 

@@ -126,11 +126,13 @@ export interface Source {
   readonly device?: number
   /** Of one of many, which can be had again by its number: nobody has to keep it. */
   readonly family?: SourceFamily
+  /** In its family. */
   readonly number?: number
 }
 
 /** Sources by number. */
 export interface SourceFamily {
+  /** The one of that number. */
   source(number: number): Source
 }
 

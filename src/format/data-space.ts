@@ -45,12 +45,14 @@ export class DataSpace<T> {
   /**
    * @param blockSize - in bytes
    * @param follows - whether `next` begins where `place` ends after `length` bytes: such rows are joined
+   * @param memory - how its rows are kept, inside of this package; else they are in memory
    */
   constructor(
     blockSize = 1,
     follows?: (place: T, length: number, next: T) => boolean,
-    { places, pages }: SpaceMemory<T> = { places: listedPlaces() },
+    memory: SpaceMemory<T> = { places: listedPlaces() },
   ) {
+    const { places, pages } = memory
     this.#blockSize = blockSize
     this.#follows = follows
     this.#places = places
