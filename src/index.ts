@@ -6,7 +6,7 @@ export { type ExtractOptions, type ExtractSummary, extract } from './extract.js'
 export { DataSpace, type Piece } from './format/data-space.js'
 export type { Limits } from './format/limits.js'
 export type { Totals } from './format/trailer.js'
-export { type ListedEntry, type ListOptions, list } from './list.js'
+export { type Linked, type ListedEntry, type ListOptions, list } from './list.js'
 export {
   type ArchiveRecord,
   type Data,

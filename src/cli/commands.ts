@@ -104,11 +104,15 @@ const list = command({
   name: 'list',
   letter: 't',
   summary: 'name what is in an archive, and check all of it',
-  description: ['The names go to stdout, and every check is made that an extraction makes.'],
-  options: ['file', 'verbose', 'json', ...LIMITS, 'help'],
+  description: [
+    'The names go to stdout, and every check is made that an extraction makes.',
+    'With -v, a line is one of tar -tv, with another column after the size: how much of the data of the file is that of earlier files in the archive, because it shared storage with them or was found equal. Of files that share, the first has the data, and the others share it.',
+  ],
+  options: ['file', 'verbose', 'json', 'numeric-owner', ...LIMITS, 'help'],
   wording: {
     file: "the archive; '-', the default, is stdin",
-    verbose: 'with type, mode, owner, size and time',
+    verbose: 'with mode, owner, size, how much of it is shared, time and links',
+    'numeric-owner': 'show the numbers of users and groups, not their names',
   },
   examples: [
     { command: 'reftar list -v -f images.reftar', meaning: 'what is in an archive' },
