@@ -29,6 +29,7 @@ export interface ListedEntry {
   readonly link?: Linked
 }
 
+/** What a hard link is another name of. */
 export interface Linked {
   /** From the root of the archive, as raw bytes. */
   readonly path: Uint8Array
