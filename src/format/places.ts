@@ -29,3 +29,22 @@ export function listedPlaces<T>(): Places<T> {
     placeAt: (table, row, column) => list.at(table.get(row, column)) as T,
   }
 }
+
+/** A range of a file begins here; `offset` in bytes. */
+export interface FilePlace {
+  /** A number that the caller knows the file by. */
+  readonly file: number
+  readonly offset: number
+}
+
+/** Places in files. */
+export const FILE_PLACES: Places<FilePlace> = {
+  width: 2,
+  numbersOf: ({ file, offset }) => [file, offset],
+  placeAt: (table, row, column) => ({ file: table.get(row, column), offset: table.get(row, column + 1) }),
+}
+
+/** Whether `next` is where a range of `length` bytes ends. */
+export function filePlacesFollow(place: FilePlace, length: number, next: FilePlace): boolean {
+  return place.file === next.file && place.offset + length === next.offset
+}

@@ -9,6 +9,7 @@ import { isSameFile, statFd } from '../sys/status.js'
 import type { CloneLadder } from './clone-ladder.js'
 import { type DirectoryTree, pathOf } from './directory-tree.js'
 import type { RestoredFile } from './restored-file.js'
+import type { RestoredFiles } from './restored-files.js'
 
 /** A file that is open for writing, and waits for its clones. */
 export interface OpenTarget {
@@ -30,7 +31,8 @@ interface Source {
 }
 
 interface QueuedClone {
-  readonly source: RestoredFile
+  /** The number of the restored file. */
+  readonly source: number
   readonly sourceOffset: number
   readonly target: OpenTarget
   readonly targetOffset: number
@@ -54,9 +56,10 @@ const CLONES_PER_TURN = 256
  */
 export class CloneQueue {
   readonly #tree: DirectoryTree
+  readonly #files: RestoredFiles
   readonly #ladder: CloneLadder
   readonly #finish: (target: OpenTarget) => void
-  readonly #sources = new Map<RestoredFile, Source>()
+  readonly #sources = new Map<number, Source>()
   #clones: QueuedClone[] = []
   readonly #targets = new Set<OpenTarget>()
   #bytes = 0
@@ -64,8 +67,14 @@ export class CloneQueue {
   #synced = 0
 
   /** @param finish - called for each target that has ended, after its last clone */
-  constructor(tree: DirectoryTree, ladder: CloneLadder, finish: (target: OpenTarget) => void) {
+  constructor(
+    tree: DirectoryTree,
+    files: RestoredFiles,
+    ladder: CloneLadder,
+    finish: (target: OpenTarget) => void,
+  ) {
     this.#tree = tree
+    this.#files = files
     this.#ladder = ladder
     this.#finish = finish
   }
@@ -126,10 +135,11 @@ export class CloneQueue {
   #clone(clone: QueuedClone): void | Promise<void> {
     const { source, sourceOffset, target, targetOffset, length, origin } = clone
     try {
-      const { fd, size } = this.#open(source)
+      const file = this.#files.get(source)
+      const { fd, size } = this.#open(source, file)
       const copying = this.#ladder.run({
         source: fd,
-        sourceDevice: deviceOf(source),
+        sourceDevice: deviceOf(file),
         sourceOffset,
         sourceSize: size,
         target: target.fd,
@@ -148,29 +158,30 @@ export class CloneQueue {
   }
 
   async #syncSources(): Promise<void> {
-    const dirty = new Set<RestoredFile>()
+    const dirty = new Map<number, RestoredFile>()
     for (const { source, target, origin, length } of this.#clones) {
-      if (source.written <= this.#synced) continue
-      const isPossible = this.#ladder.isPossible(deviceOf(source), deviceOf(target.file), origin, length)
-      if (isPossible) dirty.add(source)
+      const file = this.#files.get(source)
+      if (file.written <= this.#synced) continue
+      const isPossible = this.#ladder.isPossible(deviceOf(file), deviceOf(target.file), origin, length)
+      if (isPossible) dirty.set(source, file)
     }
     if (dirty.size > MAX_FILE_SYNCS) {
       const [first] = dirty
-      if (first) await syncFilesystem(this.#open(first).fd)
+      if (first) await syncFilesystem(this.#open(...first).fd)
       this.#synced = this.#clock++
       return
     }
-    for (const file of dirty) {
-      await dataSync(this.#open(file).fd)
-      file.written = 0
+    for (const [number, file] of dirty) {
+      await dataSync(this.#open(number, file).fd)
+      this.#files.synced(number)
     }
   }
 
   /** @throws TARGET_CHANGED when the file is not the one that this run made */
-  #open(file: RestoredFile): Source {
+  #open(number: number, file: RestoredFile): Source {
     // It waits for clones itself.
     if (file.fd !== undefined) return { fd: file.fd, size: statFd(file.fd).size }
-    const known = this.#sources.get(file)
+    const known = this.#sources.get(number)
     if (known) return known
     const name = latin1Bytes(file.name)
     const fd = openat(this.#tree.fd(file.directory), name, OPEN_FILE)
@@ -188,7 +199,7 @@ export class CloneQueue {
       }
     }
     const source = { fd, size: status.size }
-    this.#sources.set(file, source)
+    this.#sources.set(number, source)
     return source
   }
 }

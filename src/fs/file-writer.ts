@@ -1,8 +1,9 @@
 import { constants } from 'node:fs'
 import { ReftarError } from '../errors.js'
-import { DataSpace, type Piece } from '../format/data-space.js'
+import type { Piece } from '../format/data-space.js'
 import { latin1 } from '../format/latin1.js'
 import type { EntryPath } from '../format/path.js'
+import type { FilePlace } from '../format/places.js'
 import type { Data, End, Entry, Hole, Missing, Origin, Reference } from '../record.js'
 import { openat } from '../sys/directory.js'
 import { EOPNOTSUPP } from '../sys/errno.js'
@@ -18,13 +19,8 @@ import type { Directory, DirectoryTree } from './directory-tree.js'
 import type { MetadataWriter } from './metadata-writer.js'
 import { giveBack, reserveBeyond } from './reserved-storage.js'
 import { RestoredFile } from './restored-file.js'
+import { RestoredFiles } from './restored-files.js'
 import type { WriteRequest } from './write-request.js'
-
-/** Where data went: a range of a restored file. */
-interface FileRange {
-  readonly file: RestoredFile
-  readonly offset: number
-}
 
 interface OpenFile extends OpenTarget {
   readonly entry: Entry
@@ -69,10 +65,7 @@ export class FileWriter {
   readonly #cloner: DataCloner | undefined
   /** Without root, attributes can be set only of what may be written. */
   readonly #needed = process.geteuid?.() === 0 ? OWNER_CAN_READ : OWNER_CAN_READ | OWNER_CAN_WRITE
-  readonly #space = new DataSpace<FileRange>(
-    1,
-    (place, length, next) => place.file === next.file && place.offset + length === next.offset,
-  )
+  readonly #restored = new RestoredFiles()
   #file: OpenFile | undefined
 
   /** @param onFinish - sets the metadata of a file that has all its data */
@@ -88,7 +81,7 @@ export class FileWriter {
     this.#onFinish = onFinish
     const ladder = new CloneLadder(request.reflink, request.summary)
     this.#cloner = request.zeroCopy ? new DataCloner(smallestFile) : undefined
-    this.#queue = new CloneQueue(tree, ladder, target => this.#finish(target as OpenFile))
+    this.#queue = new CloneQueue(tree, this.#restored, ladder, target => this.#finish(target as OpenFile))
   }
 
   /** A file has begun and has not ended. */
@@ -167,14 +160,20 @@ export class FileWriter {
       file.fd = undefined
       close(fd)
     }
+    this.#restored.close()
     return Array.from(given, ({ file }) => file)
+  }
+
+  /** A finished file has another name or directory than it had. */
+  moved(file: RestoredFile): void {
+    this.#restored.moved(file)
   }
 
   #data(open: OpenFile, { bytes, from, mayBeShared }: Data): void | Promise<void> {
     const { summary } = this.#request
     const { fd, file, size } = open
     const length = bytes.byteLength
-    this.#space.append(0, length, { file, offset: size })
+    this.#restored.append(file, size, length)
     open.size += length
     open.hasData = true
     open.isWrittenBack ||= open.waiting > 0 || open.size > LARGE
@@ -192,11 +191,11 @@ export class FileWriter {
   #reference(open: OpenFile, { address, length, origin }: Reference): void | Promise<void> {
     open.isWrittenBack ||= open.file.written > 0
     this.#writer.flush()
-    return this.#refer(open, this.#space.resolve(address, length), origin)
+    return this.#refer(open, this.#restored.resolve(address, length), origin)
   }
 
   /** Goes on with the pieces of a reference, of which there may be many. */
-  #refer(open: OpenFile, pieces: Iterator<Piece<FileRange>, void>, origin: Origin): void | Promise<void> {
+  #refer(open: OpenFile, pieces: Iterator<Piece<FilePlace>, void>, origin: Origin): void | Promise<void> {
     for (let next = pieces.next(); !next.done; next = pieces.next()) {
       const { place, skip, length } = next.value
       const targetOffset = open.size
@@ -211,7 +210,7 @@ export class FileWriter {
 
   async #flushAndRefer(
     open: OpenFile,
-    pieces: Iterator<Piece<FileRange>, void>,
+    pieces: Iterator<Piece<FilePlace>, void>,
     origin: Origin,
   ): Promise<void> {
     await this.flush()
@@ -280,6 +279,7 @@ export class FileWriter {
       if (reserved !== undefined) this.#reserved(() => reserveBeyond(open, reserved))
       const bestowal = isWrittenBack ? undefined : file.directory.bestowal
       this.#onFinish({ entry, path, file, fd, bestowal })
+      this.#restored.finished(file)
     } finally {
       file.fd = undefined
       close(fd)

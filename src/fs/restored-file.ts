@@ -4,8 +4,10 @@ import type { Directory } from './directory-tree.js'
 /** A file that this run made: where it is, and which inode. */
 export class RestoredFile implements Inode {
   directory: Directory
-  /** As latin1 text, for there are many. */
+  /** As latin1 text, for there may be many. */
   name: string
+  /** By which its data is found again, once it has any. */
+  number: number | undefined
   /** Its descriptor, until it is finished. */
   fd: number | undefined
   /** When data was last written to it, by the count of the clone queue. */

@@ -181,6 +181,7 @@ export class TreeWriter {
       return
     }
     this.#staging.setAside(file, entry.ordinal)
+    this.#files.moved(file)
     if (entry.linked) {
       this.#linked.set(entry.ordinal, undefined)
       this.#lost.add(entry.ordinal)
