@@ -50,7 +50,14 @@ export {
 export { archiveSource, type SizedSource } from './stream/archive-source.js'
 export { type BlockSplitterOptions, type BlockSummary, blockSplitter } from './stream/block-splitter.js'
 export { type CrcDedupOptions, crcDedup, type DedupSummary, type Spool } from './stream/crc-dedup.js'
-export { type EntrySourceSummary, entrySource, type NewEntry, type NewItem } from './stream/entry-source.js'
+export {
+  type EntrySourceSummary,
+  entrySource,
+  type NewEntry,
+  type NewHardLink,
+  type NewInode,
+  type NewItem,
+} from './stream/entry-source.js'
 export { type DecodeSummary, type ExtentDecoderOptions, extentDecoder } from './stream/extent-decoder.js'
 export { type EncodeSummary, type ExtentEncoderOptions, extentEncoder } from './stream/extent-encoder.js'
 export {

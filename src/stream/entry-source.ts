@@ -1,17 +1,31 @@
 import { ReftarError } from '../errors.js'
 import { type Common, type Path, pathBytes, quotePath } from '../event.js'
 import { equalBytes } from '../format/bytes.js'
+import { latin1 } from '../format/latin1.js'
 import { joinPath, splitPath } from '../format/path.js'
 import type { ArchiveRecord, Entry, EntryType, Metadata } from '../record.js'
 import { type Origin, origin } from './stage.js'
 
 /** What is to become an entry. */
-export interface NewEntry {
+export type NewEntry = NewInode | NewHardLink
+
+/** An entry that is no other name of an earlier one. */
+export interface NewInode {
   /** With slashes; parents that did not come as entries are implied. */
   readonly path: Path
   /** `file` by default. */
   readonly type?: Exclude<EntryType, 'hardlink'>
   readonly metadata?: Metadata
+  /** Later entries may be hard links to it, for which its path is remembered; false by default. */
+  readonly linked?: boolean
+}
+
+/** Another name of an earlier entry. */
+export interface NewHardLink {
+  readonly path: Path
+  readonly type: 'hardlink'
+  /** The path of an entry that is `linked`, or of another name of it. */
+  readonly linkTo: Path
 }
 
 /** An entry, and its content. */
@@ -42,9 +56,10 @@ export function entrySource(
   const { onEvent = () => undefined, signal } = options
   const summary: EntrySourceSummary = { entries: 0, files: 0, logicalBytes: 0 }
   const open: { readonly name: Uint8Array; readonly ordinal: number }[] = []
+  const ordinals = new Map<string, number>()
   let current: NewItem['body']
 
-  function enter(name: Uint8Array, type: EntryType, metadata: Metadata): Entry {
+  function enter(name: Uint8Array, type: EntryType, metadata: Metadata, linked = false): Entry {
     const parent = open.at(-1)?.ordinal ?? 0
     const entry: Entry = {
       kind: 'entry',
@@ -52,7 +67,7 @@ export function entrySource(
       parent,
       name,
       type,
-      linked: false,
+      linked,
       metadata,
     }
     if (type === 'directory') open.push({ name, ordinal: entry.ordinal })
@@ -65,6 +80,23 @@ export function entrySource(
     while (common < names.length && isNamed(open[common]?.name, names[common])) common++
     open.length = common
     for (const name of names.slice(common)) yield enter(name, 'directory', {})
+  }
+
+  function newEntry(entry: NewEntry, name: Uint8Array, path: Uint8Array): Entry {
+    if (entry.type !== 'hardlink') {
+      const { type = 'file', metadata = {}, linked = false } = entry
+      const made = enter(name, type, metadata, linked)
+      if (linked) ordinals.set(latin1(path), made.ordinal)
+      return made
+    }
+    const first = joinPath(splitPath(pathBytes(entry.linkTo)))
+    const linkTo = ordinals.get(latin1(first))
+    if (linkTo === undefined) {
+      const message = `${quotePath(path)} is a hard link to ${quotePath(first)}, expected an earlier entry that is linked`
+      throw new ReftarError('INVALID_ARGUMENT', message, { path })
+    }
+    ordinals.set(latin1(path), linkTo)
+    return enter(name, 'hardlink', { linkTo })
   }
 
   async function* content(
@@ -87,7 +119,7 @@ export function entrySource(
   async function* records(): AsyncGenerator<ArchiveRecord, void, undefined> {
     for await (const { entry, body } of items) {
       current = body
-      const { type = 'file', metadata = {} } = entry
+      const { type = 'file' } = entry
       const names = splitPath(pathBytes(entry.path))
       const name = names.pop()
       const path = joinPath(name ? [...names, name] : names)
@@ -97,7 +129,7 @@ export function entrySource(
         throw new ReftarError('INVALID_ARGUMENT', `${quotePath(path)} is a ${type}, and has a body`, { path })
       }
       yield* walkTo(names)
-      yield enter(name, type, metadata)
+      yield newEntry(entry, name, path)
       let size = 0
       if (type === 'file') {
         size = yield* content(body, path)

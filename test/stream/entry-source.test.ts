@@ -122,11 +122,56 @@ t.test('a file without a body, with an empty one, and with one of empty pieces i
   }
 })
 
+t.test('hard links', async t => {
+  const target = t.testdir({})
+  const items: NewItem[] = [
+    { entry: { path: 'd/first', linked: true, metadata: { mode: 0o640 } }, body: [noise(5000)] },
+    { entry: { path: './d//second', type: 'hardlink', linkTo: '/d/./first' } },
+    { entry: { path: 'third', type: 'hardlink', linkTo: Buffer.from('d/second') } },
+    {
+      entry: { path: 'u', type: 'symlink', linked: true, metadata: { linkTarget: Buffer.from('nowhere') } },
+    },
+    { entry: { path: 'v', type: 'hardlink', linkTo: 'u' } },
+  ]
+  await run(entrySource(items), blockSplitter(), extentEncoder(), extentDecoder(), reflinkWriter(target))
+  const inode = (name: string) => fs.lstatSync(join(target, name)).ino
+  t.same(
+    ['d/second', 'third'].map(inode),
+    [0, 1].map(() => inode('d/first')),
+  )
+  t.match(fs.statSync(join(target, 'third')), { nlink: 3, size: 5000, mode: 0o100640 })
+  t.equal(inode('v'), inode('u'))
+  t.equal(fs.readlinkSync(join(target, 'v')), 'nowhere')
+})
+
+t.test('a hard link to what is no earlier entry that is linked is refused', async t => {
+  const items: Record<string, NewItem[]> = {
+    'that is not linked': [{ entry: { path: 'a' } }],
+    'that is not there': [],
+    'that comes later': [
+      { entry: { path: 'z', type: 'hardlink', linkTo: 'a' } },
+      { entry: { path: 'a', linked: true } },
+    ],
+    itself: [],
+  }
+  for (const [what, before] of Object.entries(items)) {
+    const linkTo = what === 'itself' ? 'z' : 'a'
+    const error = await failure(recordsOf([...before, { entry: { path: 'z', type: 'hardlink', linkTo } }]))
+    t.equal(error.code, 'INVALID_ARGUMENT', what)
+    t.equal(error.message, `'z' is a hard link to '${linkTo}', expected an earlier entry that is linked`)
+    t.equal(Buffer.from(error.path ?? []).toString(), 'z')
+  }
+})
+
 t.test('an item that cannot be an entry is refused', async t => {
   const cases: Record<string, NewItem> = {
     'no path': { entry: { path: '' } },
     'a path without a name': { entry: { path: '/' } },
     'a directory with a body': { entry: { path: 'a', type: 'directory' }, body: [noise(1)] },
+    'a hard link with a body': {
+      entry: { path: 'c', type: 'hardlink', linkTo: 'before' },
+      body: [noise(1)],
+    },
     'a body of text': { entry: { path: 'a' }, body: ['text'] as unknown as Uint8Array[] },
   }
   for (const [what, item] of Object.entries(cases)) {

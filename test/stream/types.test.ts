@@ -83,6 +83,8 @@ const GOOD = {
       { entry: { path: Buffer.from('b') }, body: fs.createReadStream('b') },
       { entry: { path: 'c' }, body: Readable.from([Buffer.from('c')]) },
       { entry: { path: 'd', type: 'directory' } },
+      { entry: { path: 'e', linked: true } },
+      { entry: { path: 'f', type: 'hardlink', linkTo: 'e' } },
     ]
     entrySource(items)`,
   'every kind of record and of event': `
@@ -139,7 +141,7 @@ const BAD: Record<string, readonly [source: string, message: RegExp]> = {
   'a summary of something else': [`take(create(['a']).summary.target)`, /'target' does not exist/],
   'a hard link to nothing': [
     `entrySource([{ entry: { path: 'a', type: 'hardlink' } }])`,
-    /'"hardlink"' is not assignable/,
+    /not assignable to type 'NewEntry'/,
   ],
   'a body of text': [`entrySource([{ entry: { path: 'a' }, body: ['text'] }])`, /'string' is not assignable/],
   'data that is text': [
