@@ -207,6 +207,13 @@ t.test('the command runs', async t => {
   t.match(node(cwd, cli, 'list', '-f', 'archive').stdout, 'tree/below/b\n')
   t.match(node(cwd, cli, 'extract', '-f', 'archive', '-C', 'restored'), { status: 0, stderr: '' })
   t.equal(fs.readFileSync(join(cwd, 'restored/tree/a'), 'utf8'), 'content of a')
+  // The packages lie behind symbolic links, as some package managers have it.
+  const piped = spawnSync('sh', ['-c', '"$NODE" "$CLI" create tree | cat | "$NODE" "$CLI" list'], {
+    cwd,
+    env: { ...env, NODE: process.execPath, CLI: cli },
+    encoding: 'utf8',
+  })
+  t.match(piped, { status: 0, stdout: 'tree/below/b\n', stderr: '' })
 })
 
 const TYPED = `

@@ -1,3 +1,4 @@
+import { statSync } from 'node:fs'
 import { createRequire as requireFrom } from 'node:module'
 import { constants } from 'node:os'
 import { getSystemErrorMap } from 'node:util'
@@ -15,8 +16,14 @@ let libc: ReturnType<Koffi['load']> | undefined
 
 /** koffi, loaded at the first system call: what makes none must work where koffi cannot load. */
 export function ffi(): Koffi {
-  koffi ??= requireFrom(import.meta.url)('koffi') as Koffi
+  koffi ??= load()
   return koffi
+}
+
+function load(): Koffi {
+  // After a synchronous status of a pipe, and until that of anything else, node does not follow symbolic links of packages.
+  statSync('/')
+  return requireFrom(import.meta.url)('koffi') as Koffi
 }
 
 /**
