@@ -2,6 +2,7 @@ import { ReftarError } from './errors.js'
 import type { Path } from './event.js'
 import type { ArchiveRecord } from './record.js'
 import { blockSplitter } from './stream/block-splitter.js'
+import type { Timed } from './stream/clock.js'
 import { composeOrigin } from './stream/compose.js'
 import { crcDedup, type DedupSummary } from './stream/crc-dedup.js'
 import { type EncodeSummary, extentEncoder } from './stream/extent-encoder.js'
@@ -27,7 +28,7 @@ export type Dedup = 'content' | 'shared' | 'none'
 const DEDUPS: readonly Dedup[] = ['content', 'shared', 'none']
 
 /** What {@link create} has done, stage by stage. */
-export interface CreateSummary {
+export interface CreateSummary extends Timed {
   readonly tree: Readonly<TreeSummary>
   readonly dedup: Readonly<DedupSummary>
   readonly archive: Readonly<EncodeSummary>

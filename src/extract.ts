@@ -1,6 +1,7 @@
 import type { Path } from './event.js'
 import type { Limits } from './format/limits.js'
 import type { Source } from './record.js'
+import type { Timed } from './stream/clock.js'
 import { composeSink } from './stream/compose.js'
 import { type DecodeSummary, lastingDecoder, lendingDecoder } from './stream/extent-decoder.js'
 import { recordSink, type WriteOptions, type WriteSummary } from './stream/reflink-writer.js'
@@ -14,7 +15,7 @@ export interface ExtractOptions extends WriteOptions {
 }
 
 /** What {@link extract} has done, stage by stage. */
-export interface ExtractSummary {
+export interface ExtractSummary extends Timed {
   readonly archive: Readonly<DecodeSummary>
   readonly target: Readonly<WriteSummary>
 }

@@ -4,6 +4,7 @@ export { type ErrorCode, type ErrorDetails, ReftarError } from './errors.js'
 export type { Common, Path, ReftarEvent } from './event.js'
 export { type ExtractOptions, type ExtractSummary, extract } from './extract.js'
 export { DataSpace, type Piece } from './format/data-space.js'
+export type { ExtentBytes } from './format/extent-bytes.js'
 export type { Limits } from './format/limits.js'
 export type { Totals } from './format/trailer.js'
 export { type Linked, type ListedEntry, type ListOptions, list } from './list.js'
@@ -48,7 +49,9 @@ export {
   type FileNumbers,
 } from './stream/archive-file.js'
 export { archiveSource, type SizedSource } from './stream/archive-source.js'
+export type { ArchiveSummary } from './stream/archive-summary.js'
 export { type BlockSplitterOptions, type BlockSummary, blockSplitter } from './stream/block-splitter.js'
+export type { Timed } from './stream/clock.js'
 export { type CrcDedupOptions, crcDedup, type DedupSummary, type Spool } from './stream/crc-dedup.js'
 export {
   type EntrySourceSummary,

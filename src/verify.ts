@@ -1,5 +1,6 @@
 import type { Common, Path } from './event.js'
 import type { Limits } from './format/limits.js'
+import type { Timed } from './stream/clock.js'
 import { composeSink } from './stream/compose.js'
 import { type DecodeSummary, extentDecoder } from './stream/extent-decoder.js'
 import { type Sink, sink } from './stream/stage.js'
@@ -13,7 +14,7 @@ export interface VerifyOptions extends Common {
 }
 
 /** What {@link verify} has done, stage by stage. */
-export interface VerifySummary {
+export interface VerifySummary extends Timed {
   readonly archive: Readonly<DecodeSummary>
   /** Absent where the archive is compared with nothing. */
   readonly tree?: Readonly<ComparisonSummary>

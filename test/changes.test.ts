@@ -3,7 +3,7 @@ import * as fs from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { treeRecords } from '../src/fs/tree-records.js'
-import type { TreeSummary } from '../src/fs/tree-request.js'
+import { emptyTreeSummary, type TreeSummary } from '../src/fs/tree-request.js'
 import type { ArchiveRecord } from '../src/record.js'
 import { drive, type Items, type Steps } from '../src/steps.js'
 import { treeSource } from '../src/stream/tree-source.js'
@@ -34,17 +34,7 @@ function walk(directory: string): {
   told: string[]
 } {
   const told: string[] = []
-  const summary: TreeSummary = {
-    entries: 0,
-    files: 0,
-    logicalBytes: 0,
-    bytesRead: 0,
-    sharedBytes: 0,
-    holeBytes: 0,
-    missingBytes: 0,
-    changed: 0,
-    problems: 0,
-  }
+  const summary = emptyTreeSummary()
   const records = treeRecords([Buffer.from('.')], {
     directory: Buffer.from(directory),
     shared: true,

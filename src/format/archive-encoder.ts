@@ -10,6 +10,7 @@ import {
 } from './constants.js'
 import { addressSpace, type DataSpace } from './data-space.js'
 import { checkMetadata } from './entry-row.js'
+import type { ExtentBytes } from './extent-bytes.js'
 import { DATA_ROW_SIZE, END_ROW_SIZE, type ExtentRow, isErrno, MAX_ERRNO } from './extent-row.js'
 import { encodeHeader } from './header.js'
 import type { Pages } from './pages.js'
@@ -71,7 +72,7 @@ export class ArchiveEncoder {
   #start: Start
   #block = 0
   #offset: number
-  #totals = { segments: 0, dataBytes: 0 }
+  #segments = 0
   #digest = new Uint8Array(DIGEST_SIZE)
 
   /** @param pages - for what grows with the archive; by default it stays in memory */
@@ -84,10 +85,10 @@ export class ArchiveEncoder {
     this.#offset = options.blockSize
   }
 
-  get totals(): Totals {
-    const { entries, logicalBytes } = this.#structure
+  get totals(): Totals & Readonly<ExtentBytes> {
+    const { entries, bytes } = this.#structure
     const { extents } = this.#tables
-    return { ...this.#totals, extents, entries, logicalBytes, blocks: this.#block }
+    return { segments: this.#segments, extents, entries, ...bytes, blocks: this.#block }
   }
 
   /** How many bytes there are in front of the next segment, or of the trailer. */
@@ -200,7 +201,6 @@ export class ArchiveEncoder {
     this.#payload.add(data, crcs, size === blockSize)
     this.#space.append(0, length, this.#block * blockSize + inBlock)
     this.#block += count
-    this.#totals.dataBytes += length
   }
 
   #addRow(row: ExtentRow): void {
@@ -260,11 +260,11 @@ export class ArchiveEncoder {
       shortLength,
       wholeBlocks: wholeLength / blockSize,
     }
-    const position = { ...start, offset: this.#offset, sequence: this.#totals.segments }
+    const position = { ...start, offset: this.#offset, sequence: this.#segments }
     const length = payloadLength(this.#offset, layout, blockSize)
     const taken = this.#payload.take(this.#offset, layout, blockSize)
     this.#offset += SEGMENT_HEADER_SIZE + tablesLength(layout) + length
-    this.#totals.segments++
+    this.#segments++
     this.#start = this.#startHere()
     this.#closed.push({
       ...taken,

@@ -13,6 +13,7 @@ import {
 } from './constants.js'
 import { addressSpace } from './data-space.js'
 import { decodeEntryRow, ENTRY_TAG } from './entry-row.js'
+import type { ExtentBytes } from './extent-bytes.js'
 import { decodeExtentRow, type ExtentRow, joinRows } from './extent-row.js'
 import { decodeHeader, type Header, headerSize } from './header.js'
 import type { Limits } from './limits.js'
@@ -74,9 +75,9 @@ export class ArchiveParser {
     this.#structure = new Structure(1, true, limits)
   }
 
-  get totals(): Totals {
-    const { entries, logicalBytes } = this.#structure
-    return { ...this.#totals, entries, logicalBytes }
+  get totals(): Totals & Readonly<ExtentBytes> {
+    const { entries, bytes } = this.#structure
+    return { ...this.#totals, entries, ...bytes }
   }
 
   /** @throws every code of a bad archive, see FORMAT.md, "What readers refuse" */

@@ -2,6 +2,7 @@ import { ReftarError } from '../errors.js'
 import type { Entry } from '../record.js'
 import { compareBytes } from './bytes.js'
 import { MAX_NAME } from './constants.js'
+import { countExtent, type ExtentBytes, noExtentBytes } from './extent-bytes.js'
 import type { ExtentRow } from './extent-row.js'
 import { latin1 } from './latin1.js'
 import { DEFAULT_LIMITS, EXPANSION_ALLOWANCE, type Limits } from './limits.js'
@@ -39,7 +40,7 @@ export class Structure {
   #file: OpenFile | undefined
   #entries = 0
   #references = 0
-  #logicalBytes = 0
+  readonly #bytes = noExtentBytes()
   /** Beyond the ends of files. */
   #reservedBytes = 0
   /** Without holes. */
@@ -58,9 +59,9 @@ export class Structure {
     return this.#entries
   }
 
-  /** Sum of the sizes of all files so far, in bytes. */
-  get logicalBytes(): number {
-    return this.#logicalBytes
+  /** Of all files so far. */
+  get bytes(): Readonly<ExtentBytes> {
+    return this.#bytes
   }
 
   /** Ordinals of the directories that may still receive entries, outermost first; without the target itself. */
@@ -89,7 +90,7 @@ export class Structure {
     }
     this.#checkLink(entry)
     this.#reservedBytes += entry.metadata.reserved ?? 0
-    this.#count('logicalBytes', this.#logicalBytes + this.#reservedBytes)
+    this.#count('logicalBytes', this.#bytes.logicalBytes + this.#reservedBytes)
     this.#entries = ordinal
     if (entry.linked) this.#linked.add(ordinal)
     if (isRoot) this.#stack.length = 0
@@ -118,8 +119,8 @@ export class Structure {
       }
     }
     if (row.kind === 'reference') this.#count('references', ++this.#references)
-    this.#count('logicalBytes', this.#logicalBytes + this.#reservedBytes + row.length)
-    this.#logicalBytes += row.length
+    this.#count('logicalBytes', this.#bytes.logicalBytes + this.#reservedBytes + row.length)
+    countExtent(this.#bytes, row)
     if (row.kind === 'dataRow' || row.kind === 'reference') this.#expand(row.length)
     file.size += row.length
     file.previous = row

@@ -1,9 +1,11 @@
-import { ReftarError } from '../errors.js'
+import { caught, ReftarError } from '../errors.js'
+import { FS_NOCOW_FL } from '../format/inode-flags.js'
 import type { Origin } from '../record.js'
 import { cloneRange } from '../sys/clone-range.js'
 import { EINVAL } from '../sys/errno.js'
 import { readAt, readAtAsync, truncate, writeAt, writeAtAsync } from '../sys/file.js'
 import { BTRFS, filesystemOf } from '../sys/filesystem.js'
+import { getInodeFlags } from '../sys/inode-attributes.js'
 import { errnoName, systemError } from '../sys/koffi.js'
 import { CANNOT, NEVER_CAN } from './clone-errors.js'
 
@@ -11,12 +13,35 @@ import { CANNOT, NEVER_CAN } from './clone-errors.js'
 export type Reflink = 'auto' | 'exact' | 'always' | 'never'
 
 export interface CloneSummary {
+  /** Calls that cloned a range of a reference. */
+  clones: number
+  /** Calls that the kernel refused, as something that it cannot do. */
+  refusedClones: number
   /** Bytes of references that were cloned. */
   clonedBytes: number
   /** Bytes of references that were copied. */
   copiedBytes: number
   /** Why bytes were copied: an error name or a reason in words, and how many bytes. */
   copyReasons: Record<string, number>
+  /** Bytes of references to what shared storage at the source. */
+  sharedBytes: number
+  /** Those of them that were cloned, and so share storage again. */
+  keptBytes: number
+  /** Why the others were copied, as in `copyReasons`. */
+  lossReasons: Record<string, number>
+}
+
+export function emptyCloneSummary(): CloneSummary {
+  return {
+    clones: 0,
+    refusedClones: 0,
+    clonedBytes: 0,
+    copiedBytes: 0,
+    copyReasons: {},
+    sharedBytes: 0,
+    keptBytes: 0,
+    lossReasons: {},
+  }
 }
 
 /** A range to be made equal to a range of another file, or of the same; in bytes. */
@@ -37,6 +62,8 @@ export interface CloneRequest {
 
 /** Below this, in bytes, a copy costs less than a clone, and what is copied need not be on the disk before. */
 const SMALL_CLONE = 16 * 1024
+/** Why a clone was refused, where the error name alone does not tell. */
+const NOCOW = 'EINVAL (NOCOW)'
 const COPY = 1024 * 1024
 const SMALL_COPY = 128 * 1024
 
@@ -70,15 +97,21 @@ export class CloneLadder {
 
   /** @throws CLONE_REFUSED when clones are asked for always, SYSTEM_CALL */
   run(request: CloneRequest): void | Promise<void> {
-    const { source, sourceOffset, target, targetOffset, length } = request
+    const { source, sourceOffset, target, targetOffset, length, origin } = request
+    const summary = this.#summary
+    if (origin === 'shared') summary.sharedBytes += length
     const pair = this.#pairOf(request)
     const refusal = this.#refusal(request, pair)
     if (refusal) return this.#copy(request, 0, length, refusal)
     const { unit } = pair
     const start = (unit - (sourceOffset % unit)) % unit
     const overhang = (sourceOffset + length) % unit
-    const clone = (end: number) =>
-      cloneRange(source, sourceOffset + start, end - start, target, targetOffset + start)
+    const clone = (end: number) => {
+      const error = cloneRange(source, sourceOffset + start, end - start, target, targetOffset + start)
+      if (error === 0) summary.clones++
+      else summary.refusedClones++
+      return error
+    }
 
     // A last block that is not full can be shared only where both files end: the kernel is the judge of that.
     let end = this.#cloneEnd(request, pair, overhang)
@@ -95,9 +128,10 @@ export class CloneLadder {
     if (error !== 0) {
       if (!CANNOT.has(error)) throw systemError('ioctl(FICLONERANGE)', error)
       if (NEVER_CAN.has(error)) pair.impossible = error
-      return this.#copy(request, 0, length, errnoName(error))
+      return this.#copy(request, 0, length, reasonOf(error, request))
     }
-    this.#summary.clonedBytes += end - start
+    summary.clonedBytes += end - start
+    if (origin === 'shared') summary.keptBytes += end - start
     // Each of the two is less than a block.
     this.#copySmall(request, 0, start, 'not aligned')
     this.#copySmall(request, end, length, 'not aligned')
@@ -142,7 +176,7 @@ export class CloneLadder {
 
   #copySmall(request: CloneRequest, start: number, end: number, reason: string): void {
     if (start === end) return
-    this.#count(end - start, reason)
+    this.#count(request, end - start, reason)
     const { source, sourceOffset, target, targetOffset } = request
     const bytes = readAt(source, sourceOffset + start, end - start)
     checkLength(bytes, end - start)
@@ -150,7 +184,7 @@ export class CloneLadder {
   }
 
   async #copyLarge(request: CloneRequest, start: number, end: number, reason: string): Promise<void> {
-    this.#count(end - start, reason)
+    this.#count(request, end - start, reason)
     const { source, sourceOffset, target, targetOffset } = request
     for (let at = start; at < end; ) {
       const count = Math.min(COPY, end - at)
@@ -162,13 +196,29 @@ export class CloneLadder {
   }
 
   /** Bytes that are copied. @throws CLONE_REFUSED when they must not be */
-  #count(bytes: number, reason: string): void {
+  #count({ origin }: CloneRequest, bytes: number, reason: string): void {
     if (this.#reflink === 'always') {
       throw new ReftarError('CLONE_REFUSED', `${bytes} bytes cannot be cloned: ${reason}`)
     }
-    const { copyReasons } = this.#summary
+    const { copyReasons, lossReasons } = this.#summary
     this.#summary.copiedBytes += bytes
     copyReasons[reason] = (copyReasons[reason] ?? 0) + bytes
+    if (origin === 'shared') lossReasons[reason] = (lossReasons[reason] ?? 0) + bytes
+  }
+}
+
+/** btrfs says no more than EINVAL where one of two files is written in place, and the other is not. */
+function reasonOf(error: number, { source, target }: CloneRequest): string {
+  return error === EINVAL && isNoCow(source) !== isNoCow(target) ? NOCOW : errnoName(error)
+}
+
+function isNoCow(fd: number): boolean {
+  try {
+    return ((getInodeFlags(fd) ?? 0) & FS_NOCOW_FL) !== 0
+  } catch (error) {
+    // It is only for a better word.
+    caught(error)
+    return false
   }
 }
 

@@ -131,7 +131,6 @@ export class EntryRecords {
     const entry = this.#entry(parent, name, 'file', metadata)
     const { summary, onEntry } = this.#request
     summary.files++
-    summary.logicalBytes += status.size
     onEntry(path, status.size)
     return [entry, ...content]
   }
@@ -201,7 +200,6 @@ export class EntryRecords {
     }
     if (missing > 0) this.#problem('SYSTEM_CALL', path, `${missing} bytes could not be read and are missing`)
     summary.files++
-    summary.logicalBytes += size
     onEntry(path, size)
   }
 

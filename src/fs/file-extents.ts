@@ -15,14 +15,11 @@ const IN_FLIGHT = 2
 /** The unit in which a range that cannot be read is narrowed down. */
 const SECTOR = 4096
 
-/** Counts what a whole record stream holds and took. */
-export type ReadTally = Pick<TreeSummary, 'bytesRead' | 'holeBytes' | 'missingBytes' | 'sharedBytes'>
-
-/** Where a record stream has got to. */
-export interface Position {
-  /** That the next data byte gets. */
-  address: number
-}
+/** Counts what a whole record stream holds and took. The next data byte gets the address `dataBytes`. */
+export type ReadTally = Pick<
+  TreeSummary,
+  'logicalBytes' | 'bytesRead' | 'dataBytes' | 'holeBytes' | 'missingBytes' | 'sharedBytes'
+>
 
 /** What is known of an open file before it is read. */
 export interface ReadablePlan {
@@ -41,7 +38,6 @@ export interface ReadablePlan {
 export function* fileExtents(
   fd: number,
   { size, isUnsized, sharing }: ReadablePlan,
-  position: Position,
   tally: ReadTally,
 ): Steps<Extent> {
   const planned = sharing?.ranges() ?? NOTHING[Symbol.iterator]()
@@ -74,7 +70,7 @@ export function* fileExtents(
           tally.holeBytes += length
           yield { kind: 'hole', length, preallocated: hole.preallocated }
         } else {
-          position.address += length
+          tally.dataBytes += length
           tally.bytesRead += length
           yield { kind: 'data', bytes, mayBeShared: false }
         }
@@ -95,8 +91,8 @@ export function* fileExtents(
             return extent
           }
           const length = extent.bytes.byteLength
-          if (range) sharing?.archived(range, offset, length, position.address)
-          position.address += length
+          if (range) sharing?.archived(range, offset, length, tally.dataBytes)
+          tally.dataBytes += length
           tally.bytesRead += length
           const source = sharing?.source
           return source ? { ...extent, from: { source, offset } } : extent
@@ -107,7 +103,7 @@ export function* fileExtents(
       at = until
     }
   }
-  if (isUnsized) yield* beyond(fd, size, position, tally)
+  if (isUnsized) yield* beyond(fd, size, tally)
 }
 
 const NOTHING: readonly PlannedRange[] = []
@@ -140,12 +136,12 @@ function* holes(start: number, end: number, empty: readonly EmptyRange[], first:
 }
 
 /** What a file without a true size gives beyond it. @throws SYSTEM_CALL */
-function* beyond(fd: number, size: number, position: Position, tally: ReadTally): Iterable<Data> {
+function* beyond(fd: number, size: number, tally: ReadTally): Iterable<Data> {
   for (let at = size; ; ) {
     const bytes = readAt(fd, at, SMALL_READ)
     if (bytes.byteLength === 0) return
     at += bytes.byteLength
-    position.address += bytes.byteLength
+    tally.dataBytes += bytes.byteLength
     tally.bytesRead += bytes.byteLength
     yield { kind: 'data', bytes, mayBeShared: false }
   }

@@ -11,7 +11,7 @@ import { systemError } from '../sys/koffi.js'
 import { isUnchanged, type Status, statFd } from '../sys/status.js'
 import type { Directory, DirectoryTree } from './directory-tree.js'
 import type { ExaminedFile } from './examined-files.js'
-import { fileExtents, type Position, type ReadTally } from './file-extents.js'
+import { fileExtents, type ReadTally } from './file-extents.js'
 import type { FileSharing } from './file-sharing.js'
 import { settle } from './settle.js'
 import type { Sharing } from './sharing.js'
@@ -56,7 +56,6 @@ export class FileRecords {
   readonly #tree: DirectoryTree
   readonly #sharing: Sharing
   readonly #tally: ReadTally
-  readonly #position: Position = { address: 0 }
 
   /** @param tally - counted up as data comes */
   constructor(tree: DirectoryTree, sharing: Sharing, tally: ReadTally) {
@@ -111,7 +110,7 @@ export class FileRecords {
       return [...references, WHOLE]
     }
     const source = this.#sharing.sources.add({ directory, name, status, examined: ended, isTrusted: true })
-    this.#position.address += status.size
+    this.#tally.dataBytes += status.size
     this.#tally.bytesRead += status.size
     return [{ kind: 'data', bytes: content, mayBeShared: false, from: { source, offset: 0 } }, WHOLE]
   }
@@ -123,20 +122,20 @@ export class FileRecords {
     const isUnsized = file.status.blocks === 0
     const tally = this.#tally
     const missingBefore = tally.missingBytes
-    const sizeBefore = this.#size
+    const sizeBefore = tally.logicalBytes
     let isWhole = false
     let failure: ReftarError | undefined
     try {
       const status = clone ? statFd(fd) : file.status
       const isMapped = clone?.isMapped ?? true
       const plan = isMapped ? { size: status.size, isUnsized, sharing } : unmapped(status.size)
-      yield* fileExtents(fd, plan, this.#position, tally)
-      const isComplete = this.#size - sizeBefore === status.size || isUnsized
+      yield* fileExtents(fd, plan, tally)
+      const isComplete = tally.logicalBytes - sizeBefore === status.size || isUnsized
       isWhole = isComplete && (clone !== undefined || isUnchanged(statFd(fd), status))
     } catch (error) {
       if (!(error instanceof ReftarError) || error.errno === undefined) throw error
       failure = error
-      const length = file.status.size - (this.#size - sizeBefore)
+      const length = file.status.size - (tally.logicalBytes - sizeBefore)
       if (length > 0) {
         tally.missingBytes += length
         yield { kind: 'missing', length, errno: error.errno }
@@ -144,14 +143,8 @@ export class FileRecords {
     }
     if (!isWhole) sharing.changed()
     yield { kind: 'end', state: isWhole ? 'whole' : 'changed' }
-    const size = this.#size - sizeBefore
+    const size = tally.logicalBytes - sizeBefore
     return { size, isWhole, missing: tally.missingBytes - missingBefore, failure }
-  }
-
-  /** Of all extents, in bytes. */
-  get #size(): number {
-    const { holeBytes, missingBytes, sharedBytes } = this.#tally
-    return this.#position.address + holeBytes + missingBytes + sharedBytes
   }
 }
 

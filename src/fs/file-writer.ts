@@ -174,7 +174,7 @@ export class FileWriter {
     const { fd, file, size } = open
     const length = bytes.byteLength
     this.#restored.append(file, size, length)
-    open.size += length
+    this.#grow(open, length)
     open.hasData = true
     open.isWrittenBack ||= open.waiting > 0 || open.size > LARGE
     open.endsInGap = false
@@ -199,7 +199,7 @@ export class FileWriter {
     for (let next = pieces.next(); !next.done; next = pieces.next()) {
       const { place, skip, length } = next.value
       const targetOffset = open.size
-      open.size += length
+      this.#grow(open, length)
       open.hasData = true
       open.endsInGap = false
       const { file: source, offset } = place
@@ -227,7 +227,7 @@ export class FileWriter {
   #makeGap(open: OpenFile, gap: Hole | Missing): void {
     const { summary, onProblem } = this.#request
     const { fd, size } = open
-    open.size += gap.length
+    this.#grow(open, gap.length)
     open.endsInGap = true
     // Before the size is set: btrfs writes the block in which a file ends when more is reserved behind it.
     if (gap.kind === 'hole' && gap.preallocated) this.#reserved(() => preallocate(fd, size, gap.length))
@@ -244,6 +244,11 @@ export class FileWriter {
         `${where} are missing, the source gave ${errnoName(gap.errno)}`,
       )
     }
+  }
+
+  #grow(open: OpenFile, length: number): void {
+    open.size += length
+    this.#request.summary.logicalBytes += length
   }
 
   /** Reserved storage changes no content: where it cannot be had, that is worth a note. */
@@ -267,7 +272,6 @@ export class FileWriter {
     this.#file = undefined
     if (state === 'changed') onProblem('SOURCE_CHANGED', open.path.bytes, 'changed while it was archived')
     summary.files++
-    summary.logicalBytes += open.size
     this.#queue.end(open, open.size)
     onEntry(open.path.bytes, open.size)
   }

@@ -202,6 +202,7 @@ export class TreeComparison {
       this.#differs(file.path, `has ${length} bytes at ${file.size} that the archive lacks`)
     const difference = await this.#compare(extent, open)
     file.size += length
+    this.#request.summary.logicalBytes += length
     if (open) open.offset += length
     if (!difference) return
     if (open && difference.isContent) open.file.isEqual = false
@@ -230,7 +231,6 @@ export class TreeComparison {
     if (state === 'changed') this.#differs(path, 'changed while it was archived', 'SOURCE_CHANGED')
     this.#closeFile()
     summary.files++
-    summary.logicalBytes += size
     onEntry(path.bytes, size)
   }
 

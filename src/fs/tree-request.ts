@@ -6,10 +6,12 @@ import type { ExclusionOptions } from './exclusion.js'
 export interface TreeSummary {
   entries: number
   files: number
-  /** Sum of the sizes of all files, in bytes. */
-  logicalBytes: number
-  /** Bytes of file content that were read. */
+  /** Sum of the sizes of all files, of the one in hand up to where it was read: data, shared, holes and missing; in bytes. */
+  readonly logicalBytes: number
+  /** Bytes of file content that were read, some of them twice where storage is compared. */
   bytesRead: number
+  /** Bytes of data that came out. */
+  dataBytes: number
   /** Bytes that were not read, because they are shared with some that were. */
   sharedBytes: number
   holeBytes: number
@@ -18,6 +20,23 @@ export interface TreeSummary {
   changed: number
   /** Everything that is not in the archive as it is on disk. */
   problems: number
+}
+
+export function emptyTreeSummary(): TreeSummary {
+  return {
+    entries: 0,
+    files: 0,
+    get logicalBytes() {
+      return this.dataBytes + this.sharedBytes + this.holeBytes + this.missingBytes
+    },
+    bytesRead: 0,
+    dataBytes: 0,
+    sharedBytes: 0,
+    holeBytes: 0,
+    missingBytes: 0,
+    changed: 0,
+    problems: 0,
+  }
 }
 
 export interface TreeRequest {

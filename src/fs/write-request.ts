@@ -7,7 +7,10 @@ import type { Existing } from './staging.js'
 export interface WriteSummary extends CloneSummary {
   entries: number
   files: number
-  /** Sum of the sizes of all files, in bytes. */
+  /**
+   * Sum of the sizes of all files, of the one in hand up to where it has come, in bytes. In the end it is all of the
+   * following: what was written, zero copied, cloned and copied, holes and missing.
+   */
   logicalBytes: number
   /** Bytes of data that were written. */
   writtenBytes: number

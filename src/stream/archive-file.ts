@@ -4,12 +4,12 @@ import { withPath } from '../errors.js'
 import { type Common, type Path, pathBytes } from '../event.js'
 import { ArchiveEncoder, type ClosedSegment } from '../format/archive-encoder.js'
 import { DEFAULT_BLOCK_SIZE, TRAILER_SIZE } from '../format/constants.js'
-import { noTotals } from '../format/trailer.js'
 import { CloningWriter } from '../fs/cloning-writer.js'
 import { DataCloner } from '../fs/data-cloner.js'
 import { PagedStore } from '../fs/paged-store.js'
 import { type FileNumbers, StagedFile } from '../fs/staged-file.js'
 import type { ArchiveRecord } from '../record.js'
+import { emptyArchiveSummary } from './archive-summary.js'
 import { checkBlockSize } from './block-splitter.js'
 import type { EncodeSummary, ExtentEncoderOptions } from './extent-encoder.js'
 import { type Sink, sink } from './stage.js'
@@ -29,7 +29,7 @@ export interface ArchiveFileOptions extends ExtentEncoderOptions, Common {
 /** What an {@link archiveFile} has done. */
 export interface ArchiveFileSummary extends EncodeSummary {
   /** Bytes of blocks that were cloned from where they lay, and not written. */
-  zeroCopyBytes: number
+  readonly zeroCopyBytes: number
 }
 
 /** A sink of records, which tells which files it is about to write. */
@@ -44,8 +44,6 @@ interface Closed {
   readonly digest: Promise<Uint8Array> | undefined
   readonly blocks: Promise<void>
 }
-
-type Writable<T> = { -readonly [K in keyof T]: T[K] }
 
 /**
  * Records to an archive file, as an {@link extentEncoder} makes it, and the same bytes. Whole blocks that say where they come
@@ -69,11 +67,7 @@ export function archiveFile(file: Path, options: ArchiveFileOptions = {}): Archi
   checkBlockSize(blockSize)
   const path = pathBytes(file)
   const staged = new StagedFile(path)
-  const summary: Writable<ArchiveFileSummary> = {
-    archiveBytes: 0,
-    ...noTotals(),
-    zeroCopyBytes: 0,
-  }
+  const summary = Object.assign(emptyArchiveSummary(), { zeroCopyBytes: 0 })
   const thread = new DigestThread()
   const pages = new PagedStore()
   let encoder: ArchiveEncoder

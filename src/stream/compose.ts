@@ -1,4 +1,5 @@
 import { drive, type Put } from '../steps.js'
+import { Clock, type Timed } from './clock.js'
 import {
   destroyed,
   hooksOf,
@@ -17,19 +18,22 @@ export function composeOrigin<T, S extends object>(
   [first, ...stages]: readonly [NodeJS.ReadableStream, ...NodeJS.ReadWriteStream[]],
   summary: S,
   signal?: AbortSignal,
-): Origin<T, S> {
+): Origin<T, S & Timed> {
   const { produce, interrupt } = hooksOf<ProducerHooks<unknown>>(first)
-  return producer<T, S>(
-    summary,
+  const clock = new Clock()
+  return producer<T, S & Timed>(
+    clock.on(summary),
     {
       async produce(put) {
         const chain = new Chain(stages, put as Put<unknown>)
+        clock.start()
         try {
           await chain.open()
           await produce(chain.put)
           await chain.flush()
         } finally {
           await chain.close()
+          clock.stop()
         }
       },
       interrupt,
@@ -43,7 +47,7 @@ export function composeSink<S extends object>(
   streams: readonly [NodeJS.ReadWriteStream, ...NodeJS.ReadWriteStream[], NodeJS.WritableStream],
   summary: S,
   signal?: AbortSignal,
-): Sink<S> {
+): Sink<S & Timed> {
   const stages = streams.slice(0, -1) as NodeJS.ReadWriteStream[]
   const last = hooksOf<SinkHooks<unknown>>(streams.at(-1) as NodeJS.WritableStream)
   let isOver = false
@@ -54,8 +58,10 @@ export function composeSink<S extends object>(
     goOn()
     return last.write(item)
   })
+  const clock = new Clock()
   let closing: Promise<void> | undefined
   const close = () => {
+    clock.stop()
     closing ??= closeAll()
     return closing
   }
@@ -67,9 +73,10 @@ export function composeSink<S extends object>(
     }
   }
   return sink(
-    summary,
+    clock.on(summary),
     {
       async open() {
+        clock.start()
         await chain.open()
         await last.open?.()
       },

@@ -111,6 +111,7 @@ export function entrySource(
       }
       if (bytes.byteLength === 0) continue
       size += bytes.byteLength
+      summary.logicalBytes += bytes.byteLength
       yield { kind: 'data', bytes, mayBeShared: false }
     }
     return size
@@ -134,7 +135,6 @@ export function entrySource(
       if (type === 'file') {
         size = yield* content(body, path)
         summary.files++
-        summary.logicalBytes += size
         yield { kind: 'end', state: 'whole' }
       }
       onEvent({ type: 'entry', path, size })

@@ -4,12 +4,14 @@ import { ReftarError } from '../errors.js'
 import { type Common, quotePath } from '../event.js'
 import { ArchiveParser, type DecodedSegment } from '../format/archive-parser.js'
 import { equalBytes } from '../format/bytes.js'
+import { countExtent, type ExtentBytes } from '../format/extent-bytes.js'
 import type { Limits } from '../format/limits.js'
 import { SalvageParser } from '../format/salvage-parser.js'
-import { noTotals, type Totals } from '../format/trailer.js'
+import type { Totals } from '../format/trailer.js'
 import { PagedStore } from '../fs/paged-store.js'
-import { type ArchiveRecord, lengthOf, type Source } from '../record.js'
+import type { ArchiveRecord, Source } from '../record.js'
 import { type Items, type Steps, wait } from '../steps.js'
+import { type ArchiveSummary, emptyArchiveSummary } from './archive-summary.js'
 import { type Stage, type StageHooks, stage } from './stage.js'
 
 /** What {@link extentDecoder} takes. */
@@ -23,18 +25,16 @@ export interface ExtentDecoderOptions extends Common {
 }
 
 /** What an {@link extentDecoder} has done. */
-export interface DecodeSummary extends Totals {
-  /** Bytes of the archive that were taken in. */
-  archiveBytes: number
+export interface DecodeSummary extends ArchiveSummary {
   /** With `salvage`: what was told to be lost. */
-  losses: number
+  readonly losses: number
 }
 
 /** A segment that was found good but for its digest, which is under way. */
 interface Decoded {
   readonly segment: DecodedSegment
   readonly digest: Promise<Uint8Array> | undefined
-  readonly totals: Totals
+  readonly totals: Totals & Readonly<ExtentBytes>
 }
 
 type Writable<T> = { -readonly [K in keyof T]: T[K] }
@@ -99,11 +99,7 @@ export function decoding<Out>(
   readonly summary: DecodeSummary
   readonly hooks: StageHooks<Uint8Array, Out>
 } {
-  const summary: Writable<DecodeSummary> = {
-    archiveBytes: 0,
-    ...noTotals(),
-    losses: 0,
-  }
+  const summary = Object.assign(emptyArchiveSummary(), { losses: 0 })
   if (salvage) return { summary, hooks: salvaging(limits, summary, onEvent, put) }
   const thread = new DigestThread()
   const pages = new PagedStore()
@@ -191,8 +187,7 @@ function salvaging<Out>(
     for (const records of parts) {
       for (const record of records) {
         if (record.kind === 'entry') summary.entries++
-        if (record.kind === 'data') summary.dataBytes += record.bytes.byteLength
-        summary.logicalBytes += lengthOf(record)
+        else if (record.kind !== 'end') countExtent(summary, record)
       }
       yield* put(records)
     }

@@ -2,10 +2,10 @@ import { loadChecksums } from '../crc/checksums.js'
 import { DigestThread } from '../crc/digest-thread.js'
 import { ArchiveEncoder, type ClosedSegment } from '../format/archive-encoder.js'
 import { DEFAULT_BLOCK_SIZE } from '../format/constants.js'
-import { noTotals, type Totals } from '../format/trailer.js'
 import { PagedStore } from '../fs/paged-store.js'
 import type { ArchiveRecord } from '../record.js'
 import { type Steps, wait } from '../steps.js'
+import { type ArchiveSummary, emptyArchiveSummary } from './archive-summary.js'
 import { checkBlockSize } from './block-splitter.js'
 import { type Stage, stage } from './stage.js'
 
@@ -21,18 +21,13 @@ export interface ExtentEncoderOptions {
 }
 
 /** What an {@link extentEncoder} has done. */
-export interface EncodeSummary extends Totals {
-  /** Of the archive so far. */
-  archiveBytes: number
-}
+export type EncodeSummary = ArchiveSummary
 
 /** A segment whose digest is under way. */
 interface Closed {
   readonly segment: ClosedSegment
   readonly digest: Promise<Uint8Array> | undefined
 }
-
-type Writable<T> = { -readonly [K in keyof T]: T[K] }
 
 /**
  * Records to the bytes of an archive, docs/FORMAT.md; takes what a {@link blockSplitter} puts out.
@@ -43,10 +38,7 @@ type Writable<T> = { -readonly [K in keyof T]: T[K] }
 export function extentEncoder(options: ExtentEncoderOptions = {}): Stage<Uint8Array, EncodeSummary> {
   const { blockSize = DEFAULT_BLOCK_SIZE, sorted = true, digest: payloadDigest = true } = options
   checkBlockSize(blockSize)
-  const summary: Writable<EncodeSummary> = {
-    archiveBytes: 0,
-    ...noTotals(),
-  }
+  const summary = emptyArchiveSummary()
   const thread = new DigestThread()
   const pages = new PagedStore()
   let encoder: ArchiveEncoder

@@ -1,6 +1,6 @@
 import { ReftarError } from '../errors.js'
 import { type Common, type Path, pathBytes, quotePath } from '../event.js'
-import type { Reflink } from '../fs/clone-ladder.js'
+import { emptyCloneSummary, type Reflink } from '../fs/clone-ladder.js'
 import type { Existing } from '../fs/staging.js'
 import { TreeWriter } from '../fs/tree-writer.js'
 import type { WriteSummary } from '../fs/write-request.js'
@@ -84,9 +84,7 @@ export function recordSink(
     logicalBytes: 0,
     writtenBytes: 0,
     zeroCopyBytes: 0,
-    clonedBytes: 0,
-    copiedBytes: 0,
-    copyReasons: {},
+    ...emptyCloneSummary(),
     holeBytes: 0,
     missingBytes: 0,
     problems: 0,

@@ -1,6 +1,6 @@
 import { type Common, type Path, pathBytes, pathList, quotePath } from '../event.js'
 import { treeRecords } from '../fs/tree-records.js'
-import type { TreeSummary } from '../fs/tree-request.js'
+import { emptyTreeSummary, type TreeSummary } from '../fs/tree-request.js'
 import type { ArchiveRecord } from '../record.js'
 import { type Origin, origin } from './stage.js'
 
@@ -65,17 +65,7 @@ export function treeSource(
     skip = [],
     signal,
   } = options
-  const summary: TreeSummary = {
-    entries: 0,
-    files: 0,
-    logicalBytes: 0,
-    bytesRead: 0,
-    sharedBytes: 0,
-    holeBytes: 0,
-    missingBytes: 0,
-    changed: 0,
-    problems: 0,
-  }
+  const summary = emptyTreeSummary()
   const records = treeRecords(list, {
     directory: pathBytes(directory),
     shared,

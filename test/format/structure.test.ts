@@ -78,7 +78,7 @@ t.test('it knows what is open', t => {
   t.throws(() => structure.finish(), { code: 'BAD_STRUCTURE' })
   structure.end()
   t.equal(structure.openFile, undefined)
-  t.equal(structure.logicalBytes, 700)
+  t.equal(structure.bytes.logicalBytes, 700)
   structure.finish()
   t.end()
 })
