@@ -3,6 +3,9 @@ import { parseCommandLine } from './cli/command-line.js'
 import { COMMANDS } from './cli/commands.js'
 import { ReftarError } from './errors.js'
 
+// It asks how far a command has come, and whoever asks too early, or too late, is not to end the process.
+process.on('SIGUSR2', () => undefined)
+
 async function main(argv: readonly string[]): Promise<void> {
   const asked = parseCommandLine(argv)
   if (asked === 'version') {

@@ -13,8 +13,15 @@ const BLOCK = 4096
 /** Told of bytes of an archive file that cannot be read. */
 export type OnUnreadable = (path: Uint8Array, message: string) => void
 
+/** The bytes of an archive. */
+export interface Input {
+  readonly stream: Readable
+  /** How many there are, where that is known. */
+  readonly size: number | undefined
+}
+
 /**
- * The bytes of an archive.
+ * Opens an archive.
  *
  * @param onUnreadable - of a file, zeros stand for what cannot be read, and this is told; without it, that is an error
  * @throws INVALID_ARGUMENT for a terminal or a directory, and the errors of open(2)
@@ -23,24 +30,23 @@ export async function openInput(
   file: string,
   signal: AbortSignal,
   onUnreadable?: OnUnreadable,
-): Promise<Readable> {
+): Promise<Input> {
   if (isStandard(file)) {
     if (isatty(0)) throw terminal('read from')
-    return process.stdin
+    return { stream: process.stdin, size: sizeOfRest(0) }
   }
   const handle = await open(file, signal)
-  const status = await handle.stat()
-  if (!onUnreadable || !status.isFile()) return streamOf(handle, file)
+  const size = sizeOfRest(handle.fd)
+  if (!onUnreadable || size === undefined) return { stream: streamOf(handle, file), size }
   const tell = (from: number, to: number) => {
     const path = pathBytes(file)
     onUnreadable(path, `${quotePath(path)}: ${to - from} bytes at ${from} cannot be read (EIO)`)
   }
-  return Readable.from(readDamaged(handle, status.size, tell), { objectMode: false })
+  return { stream: Readable.from(readDamaged(handle, size, tell), { objectMode: false }), size }
 }
 
 /** The bytes of an archive, and what they can be cloned from. */
-export interface LentInput {
-  readonly stream: Readable
+export interface LentInput extends Input {
   readonly source: Source | undefined
   /** To be called in the end. */
   close(): Promise<void>
@@ -49,15 +55,16 @@ export interface LentInput {
 /** As {@link openInput}, of an archive that is restored below a directory. */
 export async function openLentInput(file: string, target: string, signal: AbortSignal): Promise<LentInput> {
   if (isStandard(file)) {
-    const stream = await openInput(file, signal)
+    const input = await openInput(file, signal)
     widenPipe(0)
-    return unlent(stream)
+    return unlent(input)
   }
   const handle = await open(file, signal)
   try {
+    const size = sizeOfRest(handle.fd)
     const source = await lentArchive(handle.fd, file, target)
-    if (!source) return unlent(streamOf(handle, file))
-    return { stream: streamOf(handle, file, false), source, close: () => handle.close() }
+    if (!source) return unlent({ stream: streamOf(handle, file), size })
+    return { stream: streamOf(handle, file, false), size, source, close: () => handle.close() }
   } catch (error) {
     await handle.close()
     throw error
@@ -65,8 +72,17 @@ export async function openLentInput(file: string, target: string, signal: AbortS
 }
 
 /** Of bytes that cannot be cloned. */
-export function unlent(stream: Readable): LentInput {
-  return { stream, source: undefined, close: async () => undefined }
+export function unlent(input: Input): LentInput {
+  return { ...input, source: undefined, close: async () => undefined }
+}
+
+/** How many bytes of a regular file are left to read; undefined for anything else. */
+function sizeOfRest(fd: number): number | undefined {
+  const status = fs.fstatSync(fd)
+  if (!status.isFile()) return undefined
+  // Whoever has opened it for this process may have read of it.
+  const [, position] = /^pos:\s*(\d+)$/m.exec(fs.readFileSync(`/proc/self/fdinfo/${fd}`, 'latin1')) ?? []
+  return Math.max(0, status.size - Number(position))
 }
 
 /** @throws INVALID_ARGUMENT for a directory, and the errors of open(2) */

@@ -4,13 +4,17 @@ import { type CreateOptions, type CreateSummary, create, createRecords, type Ded
 import { archiveFile } from '../stream/archive-file.js'
 import { isStandard } from './archive-file.js'
 import { openDirectly } from './archive-output.js'
-import { formatBytes, Output } from './output.js'
+import { archived } from './conclusion.js'
+import { Output } from './output.js'
+import type { Progress } from './progress.js'
+import type { Figures } from './progress-line.js'
 import { DIFFERS, DONE, run } from './run.js'
 
 export interface CreateCommand {
   readonly file: string
   readonly directory: string
   readonly verbose: boolean
+  readonly progress?: boolean
   readonly json: boolean
   readonly blockSize: number
   readonly dedup: Dedup
@@ -30,34 +34,36 @@ export interface CreateCommand {
 export async function runCreate(command: CreateCommand, paths: readonly string[]): Promise<void> {
   const { json, verbose, excludeFrom, ...options } = command
   const output = new Output({ ...command, stdoutIsTaken: isStandard(command.file) })
-  await run(output, async signal => {
+  await run(output, async (signal, progress) => {
     const exclude = [...options.exclude, ...excludeFrom.flatMap(patternsOf)]
     const summary = await write(
       paths,
       { ...options, exclude, onEvent: output.event },
-      () => output.end(),
-      signal,
+      { signal, progress, onComplete: () => output.end() },
     )
     return {
       status: summary.tree.problems > 0 ? DIFFERS : DONE,
       summary,
-      ...(verbose && !json && { conclusion: conclusionOf(summary) }),
+      ...(verbose && !json && { conclusion: archived(summary, progress.seconds) }),
     }
   })
 }
 
 type WriteOptions = CreateOptions & Pick<CreateCommand, 'file' | 'fsync' | 'zeroCopy'>
 
-/** @param onComplete - whoever reads the names may be gone: then there is no archive */
-async function write(
-  paths: readonly string[],
-  options: WriteOptions,
-  onComplete: () => Promise<void>,
-  signal: AbortSignal,
-): Promise<CreateSummary> {
+interface Run {
+  readonly signal: AbortSignal
+  readonly progress: Progress
+  /** Whoever reads the names may be gone: then there is no archive. */
+  readonly onComplete: () => Promise<void>
+}
+
+async function write(paths: readonly string[], options: WriteOptions, run: Run): Promise<CreateSummary> {
+  const { signal, progress, onComplete } = run
   const direct = await openDirectly(options.file, signal)
   if (direct) {
     const source = create(paths, { ...options, skip: direct.skip })
+    progress.follow(() => figuresOf(source.summary))
     await pipeline(source, direct.stream, { signal })
     await onComplete()
     return source.summary
@@ -65,6 +71,7 @@ async function write(
   const archive = archiveFile(options.file, { ...options, onComplete })
   const closed = new Promise(resolve => archive.once('close', resolve))
   const source = createRecords(paths, { ...options, skip: archive.files })
+  progress.follow(() => figuresOf(source.summary))
   try {
     await pipeline(source, archive, { signal })
   } finally {
@@ -73,8 +80,9 @@ async function write(
   return { ...source.summary, archive: archive.summary }
 }
 
-function conclusionOf({ tree, dedup, archive }: CreateSummary): string {
-  return `${tree.entries} entries, ${formatBytes(tree.logicalBytes)}: ${formatBytes(tree.bytesRead)} read, ${formatBytes(tree.sharedBytes)} shared, ${formatBytes(dedup.duplicateBytes)} found equal, ${formatBytes(tree.holeBytes)} holes; archive ${formatBytes(archive.archiveBytes)}`
+function figuresOf({ tree, dedup }: Omit<CreateSummary, 'archive'>): Figures {
+  const { entries, bytesRead, logicalBytes, sharedBytes } = tree
+  return { entries, bytesRead, logicalBytes, sharedBytes: sharedBytes + dedup.duplicateBytes }
 }
 
 /** One pattern a line; blank lines and those that begin with `#` are none. */

@@ -1,15 +1,18 @@
 import { pipeline } from 'node:stream/promises'
-import { extractFrom } from '../extract.js'
-import type { Reflink, WriteSummary } from '../stream/reflink-writer.js'
+import { type ExtractSummary, extractFrom } from '../extract.js'
+import type { Reflink } from '../stream/reflink-writer.js'
 import { openInput, openLentInput, unlent } from './archive-input.js'
+import { lost, restored } from './conclusion.js'
 import { type LimitOptions, limitsOf } from './limits.js'
-import { formatBytes, Output } from './output.js'
+import { Output } from './output.js'
+import type { Figures } from './progress-line.js'
 import { DIFFERS, DONE, run } from './run.js'
 
 export interface ExtractCommand extends LimitOptions {
   readonly file: string
   readonly directory: string
   readonly verbose: boolean
+  readonly progress?: boolean
   readonly json: boolean
   readonly reflink: Reflink
   readonly overwrite: boolean
@@ -27,7 +30,7 @@ export interface ExtractCommand extends LimitOptions {
 export async function runExtract(command: ExtractCommand): Promise<void> {
   const { file, directory, overwrite, keepExisting, json, verbose, ...options } = command
   const output = new Output({ ...command, stdoutIsTaken: false })
-  await run(output, async signal => {
+  await run(output, async (signal, progress) => {
     const existing = overwrite ? 'overwrite' : keepExisting ? 'keep' : 'refuse'
     let unreadable = 0
     const onUnreadable = (path: Uint8Array, message: string) => {
@@ -44,28 +47,26 @@ export async function runExtract(command: ExtractCommand): Promise<void> {
       limits: limitsOf(command),
       onEvent: output.event,
     })
+    progress.follow(() => figuresOf(target.summary, input.size))
     try {
       await pipeline(input.stream, target, { signal })
     } finally {
       await input.close()
     }
     const { summary } = target
+    const conclusion = verbose
+      ? restored(summary.target, summary.archive, progress.seconds)
+      : lost(summary.target)
     return {
       status: unreadable + summary.target.problems + summary.archive.losses > 0 ? DIFFERS : DONE,
       summary,
-      ...(verbose && !json && { conclusion: conclusionOf(summary.target) }),
+      ...(!json && { conclusion }),
     }
   })
 }
 
-function conclusionOf({
-  entries,
-  logicalBytes,
-  clonedBytes,
-  copiedBytes,
-  copyReasons,
-}: WriteSummary): string {
-  const reasons = Object.entries(copyReasons).map(([reason, bytes]) => `${formatBytes(bytes)} ${reason}`)
-  const copied = copiedBytes > 0 ? `, ${formatBytes(copiedBytes)} copied (${reasons.join(', ')})` : ''
-  return `${entries} entries, ${formatBytes(logicalBytes)}: ${formatBytes(clonedBytes)} cloned${copied}`
+function figuresOf({ archive, target }: ExtractSummary, size: number | undefined): Figures {
+  const { archiveBytes, logicalBytes } = archive
+  const { entries, clonedBytes } = target
+  return { entries, bytesRead: archiveBytes, totalBytes: size, logicalBytes, sharedBytes: clonedBytes }
 }

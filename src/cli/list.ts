@@ -5,11 +5,13 @@ import { openInput } from './archive-input.js'
 import { type LimitOptions, limitsOf } from './limits.js'
 import { LongListing, shownName } from './long-listing.js'
 import { Output, pathFields } from './output.js'
+import { archiveFigures } from './progress-line.js'
 import { DIFFERS, DONE, run } from './run.js'
 
 export interface ListCommand extends LimitOptions {
   readonly file: string
   readonly verbose: boolean
+  readonly progress?: boolean
   readonly json: boolean
   readonly numericOwner: boolean
 }
@@ -17,12 +19,14 @@ export interface ListCommand extends LimitOptions {
 export async function runList(command: ListCommand): Promise<void> {
   const { file, verbose, json, numericOwner } = command
   const output = new Output({ ...command, stdoutIsTaken: false })
-  await run(output, async signal => {
+  await run(output, async (signal, progress) => {
+    const input = await openInput(file, signal)
     const entries = list({ limits: limitsOf(command) })
     const long = new LongListing({ numericOwner })
     let changed = 0
+    progress.follow(() => archiveFigures(entries.summary, input.size))
     await pipeline(
-      await openInput(file, signal),
+      input.stream,
       entries,
       async (source: AsyncIterable<ListedEntry>) => {
         for await (const listed of source) {

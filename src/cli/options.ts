@@ -31,6 +31,11 @@ export const OPTIONS = {
   directory: { letter: 'C', value: 'DIR', default: '.', once: true, meaning: 'where all paths begin' },
   verbose: { letter: 'v', meaning: 'name the entries, and say at the end what was done' },
   json: { meaning: 'one JSON object a line, the last one the summary' },
+  progress: {
+    depends: true,
+    meaning: 'tell how far it has come: the default on a terminal, elsewhere a line now and then',
+  },
+  'no-progress': { depends: true, meaning: 'do not tell how far it has come' },
   'block-size': {
     value: 'N',
     default: 4096,

@@ -1,7 +1,9 @@
+import { fstatSync } from 'node:fs'
 import { ReftarError } from '../errors.js'
 import { pathBytes, quotePath, type ReftarEvent } from '../event.js'
 import { fromNodeError } from '../sys/koffi.js'
 import { limitOption } from './limits.js'
+import { StatusLine } from './status-line.js'
 
 /**
  * What the command says. Messages go to stderr with `reftar: ` in front; names go to stdout, or to stderr while stdout
@@ -10,9 +12,14 @@ import { limitOption } from './limits.js'
 export interface OutputOptions {
   readonly json: boolean
   readonly verbose: boolean
+  /** Whether progress is told; where that is not said, on a terminal only. */
+  readonly progress?: boolean
   /** Stdout carries an archive. */
   readonly stdoutIsTaken: boolean
 }
+
+/** How progress is told: in one line of a terminal, by objects of JSON, or by lines of text. */
+export type ProgressWay = 'screen' | 'events' | 'lines'
 
 type Fields = { readonly type: string; readonly path?: Uint8Array } & Record<string, unknown>
 
@@ -21,14 +28,19 @@ const FLUSH = 64 * 1024
 export class Output {
   readonly json: boolean
   readonly verbose: boolean
+  /** Undefined where it is told to nobody. */
+  readonly progress: ProgressWay | undefined
   readonly #stream: NodeJS.WriteStream
+  readonly #status = new StatusLine()
   #lines = ''
   #drained: Promise<void> | undefined
   #failure: Error | undefined
 
-  constructor({ json, verbose, stdoutIsTaken }: OutputOptions) {
+  constructor(options: OutputOptions) {
+    const { json, verbose, stdoutIsTaken } = options
     this.json = json
     this.verbose = verbose
+    this.progress = wayOf(options)
     this.#stream = stdoutIsTaken ? process.stderr : process.stdout
   }
 
@@ -79,7 +91,18 @@ export class Output {
   /** A message for people. */
   message(text: string): void {
     this.flush()
+    this.#status.clear()
     process.stderr.write(`reftar: ${text}\n`)
+  }
+
+  /** What stands on the last line of the terminal until something else is said. @param text - for a width in columns */
+  status(text: (width: number) => string): void {
+    this.flush()
+    this.#status.show(text(this.#status.width))
+  }
+
+  endStatus(): void {
+    this.#status.close()
   }
 
   error(error: unknown): void {
@@ -90,6 +113,7 @@ export class Output {
 
   flush(): void {
     if (this.#lines.length === 0) return
+    this.#status.clear()
     const isTaken = this.#stream.write(this.#lines)
     this.#lines = ''
     if (isTaken || this.#drained) return
@@ -106,6 +130,20 @@ export class Output {
   get drained(): Promise<void> | undefined {
     return this.#drained
   }
+}
+
+/** Where what is said goes into a pipe, whoever reads it may be at work on the same screen. */
+function wayOf({ json, progress, stdoutIsTaken }: OutputOptions): ProgressWay | undefined {
+  if (progress === false) return undefined
+  if (json) return progress ? 'events' : undefined
+  const isFree = progress || stdoutIsTaken || !isPipe(1)
+  if (process.stderr.isTTY && isFree) return 'screen'
+  return progress ? 'lines' : undefined
+}
+
+function isPipe(fd: number): boolean {
+  const status = fstatSync(fd)
+  return status.isFIFO() || status.isSocket()
 }
 
 function describe(thrown: unknown) {
@@ -154,16 +192,4 @@ function escapeUnits(character: string): string {
   return Array.from({ length: character.length }, (_, i) => {
     return `\\u${character.charCodeAt(i).toString(16).padStart(4, '0')}`
   }).join('')
-}
-
-/** A number of bytes for people. */
-export function formatBytes(bytes: number): string {
-  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB']
-  let unit = 0
-  let value = bytes
-  while (value >= 1024 && unit < units.length - 1) {
-    value /= 1024
-    unit++
-  }
-  return unit === 0 ? `${bytes} B` : `${value.toFixed(1)} ${units[unit]}`
 }

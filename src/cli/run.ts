@@ -1,6 +1,7 @@
 import { constants } from 'node:os'
 import { setTimeout } from 'node:timers/promises'
 import type { Output } from './output.js'
+import { Progress } from './progress.js'
 
 /** Exit statuses, as those of GNU tar. */
 export const DONE = 0
@@ -12,16 +13,22 @@ export const FATAL = 2
 const DELIVERY = 1000
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 
+export interface Outcome {
+  /** Of the process. */
+  readonly status: number
+  readonly summary: object
+  /** What to say of it to people, in lines. */
+  readonly conclusion?: readonly string[]
+}
+
 /**
  * Runs a command, cleans up when it is interrupted, and sets the exit status; a signal still ends the process in the end.
  *
- * @param work - returns the exit status, the fields of its summary, and what to say of it to people
+ * @param work - tells `progress` what to follow
  */
 export async function run(
   output: Output,
-  work: (
-    signal: AbortSignal,
-  ) => Promise<{ status: number; summary: object; conclusion?: string | undefined }>,
+  work: (signal: AbortSignal, progress: Progress) => Promise<Outcome>,
 ): Promise<void> {
   const controller = new AbortController()
   let received: NodeJS.Signals | undefined
@@ -30,15 +37,18 @@ export async function run(
     controller.abort()
   }
   for (const signal of SIGNALS) process.on(signal, interrupt)
+  const progress = new Progress(output)
   output.onError(error => controller.abort(error))
   try {
-    const { status, summary, conclusion } = await work(controller.signal)
-    if (output.json) output.object({ type: 'summary', status, ...summary })
+    const { status, summary, conclusion = [] } = await work(controller.signal, progress)
+    progress.stop()
+    if (output.json) output.object({ type: 'summary', status, ...summary, seconds: progress.seconds })
     await output.end()
-    if (conclusion !== undefined) output.message(conclusion)
+    for (const line of conclusion) output.message(line)
     process.exitCode = status
   } catch (error) {
     process.exitCode = FATAL
+    progress.stop()
     if (!received) output.error(controller.signal.aborted ? controller.signal.reason : error)
     if (output.json) output.object({ type: 'summary', status: FATAL })
   }

@@ -1,7 +1,8 @@
 import { release, type } from 'node:os'
 import { pathBytes, type ReftarEvent } from '../event.js'
 import { type Layout, type SampleFile, type SelftestStep, selftest } from '../selftest.js'
-import { escapePath, formatBytes, Output, pathFields } from './output.js'
+import { formatBytes } from './amounts.js'
+import { escapePath, Output, pathFields } from './output.js'
 import { DIFFERS, DONE, run } from './run.js'
 import { abilityLine } from './selftest-words.js'
 

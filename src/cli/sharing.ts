@@ -1,7 +1,8 @@
 import { setImmediate } from 'node:timers/promises'
 import { sharing } from '../sharing.js'
 import type { FileUsage, SharedRange, SharingGroup, SharingReport, Usage } from '../sharing-report.js'
-import { escapePath, formatBytes, Output, pathFields } from './output.js'
+import { count, formatBytes } from './amounts.js'
+import { escapePath, Output, pathFields } from './output.js'
 import { DIFFERS, DONE, run } from './run.js'
 
 export interface SharingCommand {
@@ -115,8 +116,4 @@ function* conclusion({ groups, summary }: SharingReport) {
   yield `${count(files, 'file')}, ${formatBytes(data)} of data in ${formatBytes(stored)} of storage: ${found}`
   if (outside > 0) yield `at most ${formatBytes(outside)} of it is shared with others than these files`
   if (duplicate !== undefined) yield `dedup would save ${formatBytes(duplicate)} more: equal, but not shared`
-}
-
-function count(number: number, noun: string): string {
-  return `${number} ${noun}${number === 1 ? '' : 's'}`
 }

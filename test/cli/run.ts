@@ -26,8 +26,13 @@ export interface RunOptions {
 export interface Running {
   readonly pid: number
   readonly ended: Promise<Ended>
+  /** What it has said so far. */
+  readonly stdout: () => string
+  readonly stderr: () => string
   /** The write end of its stdin, which stays open. */
   feed(bytes: Uint8Array): void
+  /** Closes it after that. */
+  end(bytes: Uint8Array): void
   kill(signal: NodeJS.Signals): void
   /** Lets its stdout fill up. */
   pause(): void
@@ -62,14 +67,21 @@ export async function run(command: readonly string[], options: RunOptions = {}):
   }
 }
 
-/** Starts the command with an open pipe for stdin. */
-export function started(argv: readonly string[], cwd?: string): Running {
-  const { child, ended } = start([process.execPath, CLI, ...argv], cwd, 'pipe')
+/**
+ * Starts the command with an open pipe for stdin.
+ *
+ * @param prefix - goes ahead of the command
+ */
+export function started(argv: readonly string[], cwd?: string, prefix: readonly string[] = []): Running {
+  const { child, ended, stdout, stderr } = start([...prefix, process.execPath, CLI, ...argv], cwd, 'pipe')
   child.stdin?.on('error', () => undefined)
   return {
     pid: child.pid ?? 0,
     ended,
+    stdout: () => Buffer.concat(stdout).toString(),
+    stderr: () => Buffer.concat(stderr).toString(),
     feed: bytes => void child.stdin?.write(bytes),
+    end: bytes => void child.stdin?.end(bytes),
     kill: signal => void child.kill(signal),
     pause: () => void child.stdout.pause(),
     resume: () => void child.stdout.resume(),
@@ -100,7 +112,7 @@ function start([program = '', ...args]: readonly string[], cwd: string | undefin
       }),
     )
   })
-  return { child, ended }
+  return { child, ended, stdout, stderr }
 }
 
 /** A new directory, which goes when the test ends. */

@@ -1,0 +1,25 @@
+const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB']
+
+/** A number of bytes for people. */
+export function formatBytes(bytes: number): string {
+  const unit = unitOf(bytes)
+  return unit === 0 ? `${bytes} B` : `${(bytes / 1024 ** unit).toFixed(1)} ${UNITS[unit]}`
+}
+
+/** A part of so many bytes, rounded down so that only all is all. */
+export function shareOf(part: number, whole: number): string {
+  const unit = unitOf(whole)
+  const value = unit === 0 ? part : (Math.floor((part / 1024 ** unit) * 10) / 10).toFixed(1)
+  return `${value} of ${formatBytes(whole)}`
+}
+
+/** How many there are of something. */
+export function count(number: number, one: string, many = `${one}s`): string {
+  return `${number} ${number === 1 ? one : many}`
+}
+
+function unitOf(bytes: number): number {
+  let unit = 0
+  while (bytes >= 1024 ** (unit + 1) && unit < UNITS.length - 1) unit++
+  return unit
+}
