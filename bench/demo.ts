@@ -11,7 +11,7 @@ try {
   try {
     if (interruptedStatus() === undefined) {
       console.log(`${place.description}\n`)
-      process.exitCode = await runScript(new URL('../dist/cli.js', import.meta.url), [
+      process.exitCode = await runScript(new URL('../dist/cli.cjs', import.meta.url), [
         'selftest',
         '--verbose',
         place.directory,

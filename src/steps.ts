@@ -1,6 +1,8 @@
 /**
  * Makes items one after the other. Where it has to wait it gives out a promise in place of an item, and goes on with what
  * that resolves to: most items wait for nothing, and a promise for each would cost more than the item.
+ *
+ * In a `finally` there is at most one wait, and it is the last that is done there: see {@link drive}.
  */
 export type Steps<T, R = void> = Generator<T | Promise<unknown>, R, unknown>
 
@@ -19,7 +21,10 @@ type Step<T> = IteratorResult<T | Promise<unknown>, unknown>
 /** Takes an item; a promise only where something is waited for. */
 export type Put<T> = (item: T) => void | Promise<void>
 
-/** Hands over all items; it returns a promise only where something is waited for. */
+/**
+ * Hands over all items; it returns a promise only where something is waited for. Where `put` throws, what makes them is made
+ * to return, and again after each wait in its `finally`.
+ */
 export function drive<T>(items: Items<T> | AsyncIterable<T>, put: Put<T>): void | Promise<void> {
   if (Array.isArray(items) && items.length === 1) return put(items[0])
   const iterator = Symbol.asyncIterator in items ? items[Symbol.asyncIterator]() : items[Symbol.iterator]()
@@ -71,11 +76,16 @@ async function resume<T>(iterator: ItemIterator<T>, promise: Promise<unknown>): 
   return (iterator as Iterator<T, unknown, unknown>).next(value)
 }
 
-/** Ends what makes items before it is done. */
+/**
+ * Ends what makes items before it is done. After each wait it is told so again: to a `yield*`, a generator that goes on from
+ * a wait in its `finally` ends like any other, and it would make all other items.
+ */
 async function conclude<T>(iterator: ItemIterator<T>): Promise<void> {
-  let step = await iterator.return?.(undefined)
-  while (step && !step.done) {
-    step = step.value instanceof Promise ? await resume(iterator, step.value) : await iterator.next()
+  for (;;) {
+    const step = await iterator.return?.(undefined)
+    if (!step || step.done) return
+    // It is ended because of another error.
+    await Promise.resolve(step.value).catch(() => undefined)
   }
 }
 

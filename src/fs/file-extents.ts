@@ -187,7 +187,7 @@ function* readRange(
     return length
   } finally {
     // Nobody closes the file while a thread reads from it.
-    for (const { bytes } of underWay) yield bytes.catch(() => undefined)
+    if (underWay.length > 0) yield Promise.allSettled(underWay.map(({ bytes }) => bytes))
   }
 }
 

@@ -94,9 +94,9 @@ class TreeWalk {
       }
       this.#entries.conclude()
     } finally {
-      if (this.#readAhead) yield this.#readAhead.close()
       this.#entries.close()
       this.#tree.close()
+      if (this.#readAhead) yield this.#readAhead.close()
     }
   }
 

@@ -215,3 +215,23 @@ t.test('one signal ends all streams that have it', WATCHDOG, async t => {
   )
   await checkNothingLeft(t, place, { signal }, descriptors)
 })
+
+t.test('what is not wanted any more is not read to its end', WATCHDOG, async t => {
+  const source = t.testdir({})
+  for (let i = 0; i < 4; i++) fs.writeFileSync(join(source, `${i}`), noise(16 * MIB, i))
+  for (const make of [create, treeSource]) {
+    const problems: unknown[] = []
+    const origin = make(['.'], {
+      directory: source,
+      onEvent: event => event.type === 'problem' && problems.push(event.message),
+    })
+    for await (const _ of origin) {
+      const { summary } = origin
+      if (('tree' in summary ? summary.tree : summary).bytesRead > 0) break
+    }
+    const { summary } = origin
+    const { bytesRead } = 'tree' in summary ? summary.tree : summary
+    t.ok(bytesRead < 16 * MIB, `${make.name}: ${bytesRead} bytes`)
+    t.same(problems, [], `${make.name}: nothing is wrong with a file that is not read to its end`)
+  }
+})
