@@ -94,7 +94,16 @@ import { pipeline } from 'node:stream/promises'`
 
 t.test('the package holds what is meant for it, and nothing else', async t => {
   const top = new Set(contents.map(name => name.split('/')[0]))
-  const allowed = ['CHANGELOG.md', 'SECURITY.md', 'LICENSE', 'README.md', 'dist', 'docs', 'package.json']
+  const allowed = [
+    'CHANGELOG.md',
+    'SECURITY.md',
+    'LICENSE',
+    'README.md',
+    'dist',
+    'docs',
+    'man',
+    'package.json',
+  ]
   t.same(
     [...top].filter(name => !allowed.includes(name ?? '')),
     [],

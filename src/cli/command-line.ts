@@ -149,6 +149,9 @@ function checkOperands({ name, operand }: Command, operands: readonly string[]):
   if (operand && operand.name !== 'PATH' && second !== undefined) {
     throw misuse(`'${second}' is one word too many: ${name} takes one`)
   }
+  if (operand?.choices && first !== undefined && !operand.choices.includes(first)) {
+    throw misuse(`'${first}' is no ${operand.name}, expected one of ${operand.choices.join(', ')}`)
+  }
   if (operand?.name === 'COMMAND' && first !== undefined && !findCommand(first)) throw unknownCommand(first)
 }
 

@@ -9,6 +9,7 @@ const create = command({
   summary: 'archive files and directories',
   description: [
     'What shares storage is stored once, and so is what is equal. Paths are stored as they are given, relative to -C, with their parents: a leading slash is left out.',
+    'A GLOB is held against stored paths from any directory on; with a leading slash, only from the top. * stops at a slash, ** does not, and {a,b} and [a-z] work.',
     'An archive file gets its name when it is complete. On btrfs and XFS, data is cloned into it where that is possible.',
   ],
   operand: { name: 'PATH', isRequired: true, meaning: PATHS },
@@ -178,6 +179,35 @@ const selftest = command({
   load: async () => (await import('./selftest.js')).runSelftest,
 })
 
+const completion = command({
+  name: 'completion',
+  summary: 'write what makes a shell complete commands and options',
+  description: [
+    'The script is made of what reftar takes: make it anew after an update.',
+    'A shell that reads it as it starts needs nothing else; a file where the shell looks for such scripts is read when it is needed.',
+  ],
+  operand: {
+    name: 'SHELL',
+    isRequired: true,
+    choices: ['bash', 'zsh', 'fish'],
+    meaning: 'bash, zsh or fish',
+  },
+  options: ['help'],
+  examples: [
+    {
+      command: 'reftar completion bash > ~/.local/share/bash-completion/completions/reftar',
+      meaning:
+        'for bash with the package bash-completion; else in ~/.bashrc: source <(reftar completion bash)',
+    },
+    {
+      command: 'reftar completion zsh > ~/.zfunc/_reftar',
+      meaning: 'for zsh, where fpath has ~/.zfunc; or in ~/.zshrc: source <(reftar completion zsh)',
+    },
+    { command: 'reftar completion fish > ~/.config/fish/completions/reftar.fish', meaning: 'for fish' },
+  ],
+  load: async () => (await import('./completion.js')).runCompletion,
+})
+
 /** What the option of that name asks for, too. */
 export const HELP = command({
   name: 'help',
@@ -190,7 +220,16 @@ export const HELP = command({
 })
 
 /** In the order of help. */
-export const COMMANDS: readonly Command[] = [create, extract, list, verify, sharing, selftest, HELP]
+export const COMMANDS: readonly Command[] = [
+  create,
+  extract,
+  list,
+  verify,
+  sharing,
+  selftest,
+  completion,
+  HELP,
+]
 
 /** By its name, or by its letter. */
 export function findCommand(name: string): Command | undefined {

@@ -1,5 +1,6 @@
 import type { Command } from './command.js'
 import { OPTIONS, type OptionDeclaration, type OptionName } from './options.js'
+import { DESCRIPTION, EXIT_STATUS, SHORT_FORMS } from './program.js'
 import { type Style, styler } from './style.js'
 import { wrap } from './wrap.js'
 
@@ -22,11 +23,11 @@ export async function runHelp(
 
 export function programHelp(commands: readonly Command[], width: number, style: Style): string {
   const heading = (text: string) => style('bold', text)
+  const [usage, ...others] = ['reftar COMMAND [OPTION]...', ...SHORT_FORMS]
   return lines(
-    `${heading('Usage:')} reftar COMMAND [OPTION]...`,
-    '       reftar -cvf FILE PATH..., reftar -xvf FILE, reftar -tvf FILE',
-    '',
-    'Archives that keep shared storage shared.',
+    `${heading('Usage:')} ${usage}`,
+    ...others.map(form => `       ${form}`),
+    ...DESCRIPTION.flatMap(text => ['', ...wrap(text, width)]),
     '',
     heading('Commands:'),
     ...table(
@@ -37,7 +38,7 @@ export function programHelp(commands: readonly Command[], width: number, style: 
     heading('Options:'),
     ...table(
       [
-        ['-h, --help', 'this text, or that of a command'],
+        ['-h, --help', 'how to use a command'],
         ['    --version', 'the version of reftar'],
       ],
       width,
@@ -46,18 +47,18 @@ export function programHelp(commands: readonly Command[], width: number, style: 
     heading('Examples:'),
     ...commands.filter(({ letter }) => letter).flatMap(({ examples }) => exampleLines(examples.slice(0, 1))),
     '',
-    ...wrap(
-      "'reftar help COMMAND' tells how to use a command. Exit status: 0 all is well, 1 done, but something that was named differs or was left out, 2 failed.",
-      width,
-    ),
+    heading('Exit status:'),
+    ...table(EXIT_STATUS, width),
   )
 }
 
 export function commandHelp(command: Command, width: number, style: Style): string {
   const heading = (text: string) => style('bold', text)
   const { description, examples, options } = command
+  const [usage, ...others] = usagesOf(command)
   return lines(
-    `${heading('Usage:')} ${usageOf(command)}`,
+    `${heading('Usage:')} ${usage}`,
+    ...others.map(form => `       ${form}`),
     ...description.flatMap(text => ['', ...wrap(text, width)]),
     '',
     heading('Options:'),
@@ -69,11 +70,11 @@ export function commandHelp(command: Command, width: number, style: Style): stri
   )
 }
 
-export function usageOf({ name, letter, operand }: Command): string {
+/** The ways to call a command. */
+export function usagesOf({ name, letter, operand }: Command): string[] {
   const words = operand ? `${operand.name}${operand.name === 'PATH' ? '...' : ''}` : ''
   const operands = operand ? (operand.isRequired ? ` ${words}` : ` [${words}]`) : ''
-  const short = letter ? ` (or -${letter})` : ''
-  return `reftar ${name}${short} [OPTION]...${operands}`
+  return [name, ...(letter ? [`-${letter}`] : [])].map(word => `reftar ${word} [OPTION]...${operands}`)
 }
 
 /** How an option is written. */

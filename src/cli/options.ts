@@ -103,7 +103,7 @@ export const OPTIONS = {
     value: 'BYTES',
     meaning: 'take no archive with more bytes of files for each of its own',
   },
-  help: { letter: 'h', meaning: 'this text' },
+  help: { letter: 'h', meaning: 'tell how to use it' },
 } as const satisfies Record<string, OptionDeclaration>
 
 export type OptionName = keyof typeof OPTIONS

@@ -1,5 +1,5 @@
 // Runs the built command as users do.
-import { type ChildProcessByStdio, spawn } from 'node:child_process'
+import { type ChildProcessByStdio, spawn, spawnSync } from 'node:child_process'
 import { closeSync, mkdtempSync, openSync, realpathSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -120,6 +120,11 @@ export function scratch(t: { teardown(handler: () => void): unknown }): string {
   const directory = realpathSync(mkdtempSync(join(tmpdir(), 'reftar-cli-')))
   t.teardown(() => rmSync(directory, { recursive: true, force: true }))
   return directory
+}
+
+/** Whether there is a program of that name. */
+export function isInstalled(program: string): boolean {
+  return spawnSync('sh', ['-c', 'command -v "$0"', program]).status === 0
 }
 
 /** Resolves once a condition holds. */

@@ -1,0 +1,15 @@
+import type { Command } from './command.js'
+import { bashCompletion } from './completion/bash.js'
+import { fishCompletion } from './completion/fish.js'
+import { zshCompletion } from './completion/zsh.js'
+
+const SCRIPTS = { bash: bashCompletion, zsh: zshCompletion, fish: fishCompletion }
+
+/** Writes the script that makes a shell complete what is declared. */
+export async function runCompletion(
+  _: unknown,
+  [shell = '']: readonly string[],
+  commands: readonly Command[],
+): Promise<void> {
+  process.stdout.write(SCRIPTS[shell as keyof typeof SCRIPTS](commands))
+}
