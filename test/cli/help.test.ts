@@ -4,6 +4,7 @@ import { basename, join } from 'node:path'
 import t from 'tap'
 import { COMMANDS } from '../../src/cli/commands.js'
 import { commandHelp, programHelp } from '../../src/cli/help.js'
+import { OPTIONS, type OptionDeclaration } from '../../src/cli/options.js'
 import { CLI, reftar, run, scratch } from './run.js'
 
 const { version } = JSON.parse(fs.readFileSync(new URL('../../package.json', import.meta.url), 'utf8'))
@@ -92,4 +93,24 @@ t.test('what says something of the command loads one file, and what runs two', a
   t.same(await loaded('--version'), ['cli.cjs'])
   t.same(await loaded('help', 'create'), ['cli.cjs'])
   t.same(await loaded('list', '-f', 'none'), ['cli.cjs', 'cli-list.cjs'])
+})
+
+t.test('the table of README names every option, and who takes it', async t => {
+  const readme = fs.readFileSync(new URL('../../README.md', import.meta.url), 'utf8')
+  const told = new Map<string, string>()
+  for (const [, options = '', of = ''] of readme.matchAll(/^\| (`-.*?`) \| (.*?) \|/gm)) {
+    for (const [, term = ''] of options.matchAll(/`([^`]+)`/g)) told.set(term, of)
+  }
+  // Of help and completion there is nothing to tell.
+  const takes = (name: string) => COMMANDS.filter(({ options }) => options.some(option => option === name))
+  const all = takes('verbose').map(({ name }) => name)
+  const declared = new Map<string, string>()
+  for (const [name, option] of Object.entries<OptionDeclaration>(OPTIONS)) {
+    if (name === 'help') continue
+    const commands = takes(name).map(({ name }) => name)
+    const of = commands.join() === all.join() ? 'all' : commands.join(', ')
+    if (option.letter) declared.set(`-${option.letter}${option.value ? ` ${option.value}` : ''}`, of)
+    declared.set(`--${name}${option.value ? `=${option.value}` : ''}`, of)
+  }
+  t.same(Object.fromEntries([...told].sort()), Object.fromEntries([...declared].sort()))
 })
