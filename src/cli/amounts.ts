@@ -6,11 +6,12 @@ export function formatBytes(bytes: number): string {
   return unit === 0 ? `${bytes} B` : `${(bytes / 1024 ** unit).toFixed(1)} ${UNITS[unit]}`
 }
 
-/** A part of so many bytes, rounded down so that only all is all. */
+/** A part of so many bytes, rounded down unless it is all. */
 export function shareOf(part: number, whole: number): string {
   const unit = unitOf(whole)
-  const value = unit === 0 ? part : (Math.floor((part / 1024 ** unit) * 10) / 10).toFixed(1)
-  return `${value} of ${formatBytes(whole)}`
+  const value = part / 1024 ** unit
+  const text = unit === 0 ? `${part}` : (part === whole ? value : Math.floor(value * 10) / 10).toFixed(1)
+  return `${text} of ${formatBytes(whole)}`
 }
 
 /** How many there are of something. */
