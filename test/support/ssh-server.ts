@@ -68,6 +68,7 @@ export async function sshServer(t: SkippableTest): Promise<SshServer | undefined
     `UserKnownHostsFile ${file('known_hosts', `[127.0.0.1]:${port} ${fs.readFileSync(`${hostKey}.pub`, 'utf8')}`)}`,
     'StrictHostKeyChecking yes',
     'BatchMode yes',
+    'LogLevel ERROR',
   )
   const sshd = spawn(SSHD, ['-D', '-e', '-f', server], { stdio: ['ignore', 'ignore', 'pipe'] })
   t.teardown(() => void sshd.kill())

@@ -80,6 +80,18 @@ t.test('only what is in the directory is served', async t => {
   t.match(await once(request, 'error'), [{ code: 'ECONNRESET' }], 'and what is no name is none')
 })
 
+t.test('a file that cannot be archived: the client fails, and nothing is published', async t => {
+  const scene = await place(t)
+  if (!scene) return
+  const { source, target, server } = scene
+  execFileSync('truncate', ['-s', '4E', join(source, 'images/too-large')])
+  const ended = await example('http-client', [url(server.port), target])
+  t.match(ended, { code: 1, stderr: /terminated|closed|ECONNRESET/ })
+  t.same(fs.readdirSync(target), [])
+  server.child.kill()
+  t.match((await server.ended).stderr, /'images\/too-large': left out: its size is/)
+})
+
 t.test('a server that dies: nothing is published', async t => {
   for (const moment of [1, 12 * MIB]) {
     const scene = await place(t)
