@@ -4,6 +4,7 @@ import { pathBytes, quotePath, type ReftarEvent } from '../event.js'
 import { fromNodeError } from '../sys/koffi.js'
 import { limitOption } from './limits.js'
 import { StatusLine } from './status-line.js'
+import { styler } from './style.js'
 
 /**
  * What the command says. Messages go to stderr with `reftar: ` in front; names go to stdout, or to stderr while stdout
@@ -71,7 +72,9 @@ export class Output {
       case 'problem':
       case 'note':
         if (this.json) this.object({ ...event })
-        if (!this.json || this.#stream !== process.stderr) this.message(event.message)
+        if (this.json && this.#stream === process.stderr) return
+        if (event.type === 'note') this.message(event.message)
+        else this.#say(styler(process.stderr)('yellow', 'reftar:'), event.message)
     }
   }
 
@@ -90,9 +93,13 @@ export class Output {
 
   /** A message for people. */
   message(text: string): void {
+    this.#say('reftar:', text)
+  }
+
+  #say(prefix: string, text: string): void {
     this.flush()
     this.#status.clear()
-    process.stderr.write(`reftar: ${text}\n`)
+    process.stderr.write(`${prefix} ${text}\n`)
   }
 
   /** What stands on the last line of the terminal until something else is said. @param text - for a width in columns */
@@ -108,7 +115,8 @@ export class Output {
   error(error: unknown): void {
     const { code, path, offset, message } = describe(error)
     if (this.json) this.object({ type: 'error', code, ...(path && { path }), offset, message })
-    if (!this.json || this.#stream !== process.stderr) this.message(message)
+    if (!this.json || this.#stream !== process.stderr)
+      this.#say(styler(process.stderr)('red', 'reftar:'), message)
   }
 
   flush(): void {

@@ -2,16 +2,22 @@ import { WriteStream } from 'node:tty'
 import { styleText } from 'node:util'
 
 /** A text as it is, or between the codes that make a terminal show it in a style. */
-export type Style = (format: 'bold' | 'red', text: string) => string
+export type Style = (format: 'bold' | 'red' | 'yellow', text: string) => string
+
+/** As many as the plainest terminal with colours has. */
+const COLORS = 16
 
 const PLAIN: Style = (_, text) => text
 // Newer versions of node would ask stdout, whichever stream it is for.
 const STYLED: Style = (format, text) => styleText(format, text, { validateStream: false })
 
-/** As node does it: NO_COLOR, FORCE_COLOR and TERM count, and a stream that is no terminal has no colours. */
+/** As node does it, but for NO_COLOR, which says nothing when it is empty (https://no-color.org). */
 export function styler(stream: NodeJS.WriteStream): Style {
-  const { FORCE_COLOR } = process.env
-  const hasColors =
-    FORCE_COLOR === undefined ? stream.isTTY && stream.hasColors() : WriteStream.prototype.hasColors()
-  return hasColors ? STYLED : PLAIN
+  return hasColors(stream) ? STYLED : PLAIN
+}
+
+function hasColors(stream: NodeJS.WriteStream): boolean {
+  const { NO_COLOR, FORCE_COLOR, ...others } = process.env
+  if (FORCE_COLOR !== undefined) return WriteStream.prototype.hasColors(COLORS, { ...others, FORCE_COLOR })
+  return !NO_COLOR && stream.isTTY && stream.hasColors(COLORS, others)
 }

@@ -90,7 +90,7 @@ export function started(argv: readonly string[], cwd?: string, prefix: readonly 
 
 function start([program = '', ...args]: readonly string[], cwd: string | undefined, stdin: number | 'pipe') {
   // The instrumentation of the test runner is not for this process.
-  const { NODE_OPTIONS: _, ...inherited } = process.env
+  const { NODE_OPTIONS: _, FORCE_COLOR: __, ...inherited } = process.env
   const env = { ...inherited, TZ: 'UTC', NODE: process.execPath, CLI }
   const child = spawn(program, args, { cwd, env, stdio: [stdin, 'pipe', 'pipe'] }) as ChildProcessByStdio<
     Writable | null,
