@@ -16,8 +16,9 @@ async function main(argv: readonly string[]): Promise<void> {
   }
 }
 
-main(process.argv.slice(2)).catch(async (error: unknown) => {
+const argv = process.argv.slice(2)
+main(argv).catch(async (error: unknown) => {
   if (!(error instanceof ReftarError)) throw error
-  const { tellMisuse } = await import('./cli/misuse.js')
-  tellMisuse(error)
+  const { tellMisuse } = await import('./cli/tell-misuse.js')
+  tellMisuse(error, argv)
 })

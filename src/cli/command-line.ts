@@ -1,10 +1,11 @@
 import { parseArgs } from 'node:util'
-import { ReftarError } from '../errors.js'
+import type { ReftarError } from '../errors.js'
 import type { Command } from './command.js'
 import { COMMANDS, findCommand, HELP } from './commands.js'
-import { findOption, keyOf, OPTIONS, type OptionDeclaration } from './options.js'
-import { closest } from './suggestion.js'
-import { TAR_LETTERS, tarHint } from './tar-options.js'
+import { didYouMean, misuse } from './misuse.js'
+import { type Given, isKnown, unknownOption, valuesOf } from './option-values.js'
+import { keyOf, OPTIONS, type OptionDeclaration } from './options.js'
+import { TAR_LETTERS } from './tar-options.js'
 
 /** What somebody asks for. */
 export interface Invocation {
@@ -15,17 +16,6 @@ export interface Invocation {
 
 /** Options that are commands, as tar has it: `-c` and `--create`. */
 const LETTERED = COMMANDS.filter(({ letter }) => letter !== undefined)
-
-/** An option as it was given. */
-interface Given {
-  readonly name: string
-  /** With its dashes. */
-  readonly rawName: string
-  /** Of which argument it is a part. */
-  readonly index: number
-  readonly value?: string | undefined
-  readonly inlineValue?: boolean | undefined
-}
 
 /** @throws INVALID_ARGUMENT for what is no command, no option, or not as an option wants it */
 export function parseCommandLine(argv: readonly string[]): Invocation | 'version' {
@@ -43,7 +33,7 @@ export function parseCommandLine(argv: readonly string[]): Invocation | 'version
     throw unknown ? unknownOption(unknown) : misuse('no command, expected one')
   }
   const values = valuesOf(command, options)
-  checkOperands(command, operands)
+  checkOperands(command, operands, values)
   return { command, values, operands }
 }
 
@@ -96,54 +86,15 @@ function chosen(args: readonly string[], words: readonly string[], given: readon
   return { command: named, operands, options }
 }
 
-function valuesOf(command: Command, tokens: readonly Given[]): Record<string, unknown> {
-  const values = defaults(command)
-  const seen = new Set<string>()
-  for (const { name, rawName, value, inlineValue } of tokens) {
-    const option = findOption(name)
-    if (!option || !isKnown(name)) throw unknownOption({ name, rawName }, command)
-    if (!command.options.some(taken => taken === name)) throw misuse(elsewhere(rawName, name, command))
-    if (!option.value && inlineValue) throw misuse(`'${rawName}' takes no value, found '${value}'`)
-    if (option.once && seen.has(name))
-      throw misuse(`'${rawName}' is given twice: all paths begin at one directory`)
-    seen.add(name)
-    const key = keyOf(name)
-    const one = option.value ? read(rawName, option, value) : !name.startsWith('no-')
-    values[key] = option.repeated ? [...(values[key] as unknown[]), one] : one
+function checkOperands(
+  { name, operand }: Command,
+  operands: readonly string[],
+  values: Invocation['values'],
+): void {
+  const named = operand?.unless ? values[keyOf(operand.unless)] : []
+  if (operand?.isRequired && operands.length + (named as string[]).length === 0) {
+    throw misuse(`no ${operand.name}, expected at least one`)
   }
-  for (const name of seen) {
-    const other = findOption(name)?.conflicts
-    if (other && seen.has(other)) throw misuse(`'--${name}' and '--${other}' exclude each other`)
-  }
-  return values
-}
-
-function defaults(command: Command): Record<string, unknown> {
-  const values: Record<string, unknown> = {}
-  for (const name of command.options) {
-    const option: OptionDeclaration = OPTIONS[name]
-    if (option.repeated) values[keyOf(name)] = []
-    else if (option.default !== undefined) values[keyOf(name)] = option.default
-    else if (!option.value && !option.depends) values[keyOf(name)] = name.startsWith('no-')
-  }
-  return values
-}
-
-function read(rawName: string, option: OptionDeclaration, value: string | undefined): string | number {
-  if (value === undefined) throw misuse(`'${rawName}' needs a value: ${option.value}`)
-  if (option.choices && !option.choices.includes(value)) {
-    throw misuse(`'${rawName}' is '${value}', expected one of ${option.choices.join(', ')}`)
-  }
-  if (option.value !== 'N' && option.value !== 'BYTES') return value
-  const number = Number(value)
-  if (!/^\d+$/.test(value) || !Number.isSafeInteger(number)) {
-    throw misuse(`'${rawName}' is '${value}', expected a whole number`)
-  }
-  return number
-}
-
-function checkOperands({ name, operand }: Command, operands: readonly string[]): void {
-  if (operand?.isRequired && operands.length === 0) throw misuse(`no ${operand.name}, expected at least one`)
   const [first, second] = operands
   if (!operand && first !== undefined) throw misuse(`'${first}' is one word too many: ${name} takes no names`)
   if (operand && operand.name !== 'PATH' && second !== undefined) {
@@ -157,31 +108,5 @@ function checkOperands({ name, operand }: Command, operands: readonly string[]):
 
 function unknownCommand(name: string): ReftarError {
   const names = COMMANDS.map(command => command.name)
-  return misuse(`unknown command '${name}'${didYouMean(closest(name, names))}`)
-}
-
-function unknownOption({ name, rawName }: Pick<Given, 'name' | 'rawName'>, command?: Command): ReftarError {
-  const hint = tarHint(name === 'help' ? 'h' : name)
-  if (hint !== undefined) return misuse(`unknown option '${rawName}': ${hint}`)
-  const names = (command?.options ?? Object.keys(OPTIONS)).map(option => `--${option}`)
-  const suggestion = rawName.startsWith('--') ? closest(rawName, names) : undefined
-  return misuse(`unknown option '${rawName}'${didYouMean(suggestion)}`)
-}
-
-/** Help that was asked for is not looked for any more: this is a letter in a bundle. */
-function isKnown(name: string): boolean {
-  return findOption(name) !== undefined && name !== 'help'
-}
-
-function elsewhere(rawName: string, name: string, command: Command): string {
-  const owners = COMMANDS.filter(({ options }) => options.some(option => option === name))
-  return `'${rawName}' is an option of ${owners.map(owner => owner.name).join(', ')}, not of ${command.name}`
-}
-
-function didYouMean(suggestion: string | undefined): string {
-  return suggestion === undefined ? '' : `, did you mean '${suggestion}'?`
-}
-
-function misuse(message: string): ReftarError {
-  return new ReftarError('INVALID_ARGUMENT', message)
+  return misuse(`unknown command '${name}'${didYouMean(name, names)}`)
 }

@@ -5,6 +5,8 @@ export interface Operand {
   /** PATH stands for any number of files and directories, DIR for one directory. */
   readonly name: 'PATH' | 'DIR' | 'COMMAND' | 'SHELL'
   readonly isRequired: boolean
+  /** An option that names them, too. */
+  readonly unless?: OptionName
   readonly choices?: readonly string[]
   readonly meaning: string
 }

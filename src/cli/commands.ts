@@ -12,7 +12,7 @@ const create = command({
     'A GLOB is held against stored paths from any directory on; with a leading slash, only from the top. * stops at a slash, ** does not, and {a,b} and [a-z] work.',
     'An archive file gets its name when it is complete. On btrfs and XFS, data is cloned into it where that is possible.',
   ],
-  operand: { name: 'PATH', isRequired: true, meaning: PATHS },
+  operand: { name: 'PATH', isRequired: true, unless: 'files-from', meaning: PATHS },
   options: [
     'file',
     'directory',
@@ -25,6 +25,8 @@ const create = command({
     'no-digest',
     'paranoid',
     'snapshot',
+    'files-from',
+    'null',
     'exclude',
     'exclude-from',
     'exclude-vcs-ignores',
@@ -48,6 +50,10 @@ const create = command({
       meaning: 'copy it to another machine, where it shares what it shared here',
     },
     { command: 'reftar create project | zstd > project.reftar.zst', meaning: 'compress it' },
+    {
+      command: "find images -name '*.img' -print0 | reftar create --null -T - -f images.reftar",
+      meaning: 'archive what find finds',
+    },
     {
       command: "reftar create -f src.reftar --exclude node_modules --exclude '*.o' project",
       meaning: 'leave some of it out',

@@ -1,10 +1,11 @@
-import { readFileSync } from 'node:fs'
 import { pipeline } from 'node:stream/promises'
 import { type CreateOptions, type CreateSummary, create, createRecords, type Dedup } from '../create.js'
+import type { Path } from '../event.js'
 import { archiveFile } from '../stream/archive-file.js'
 import { isStandard } from './archive-file.js'
 import { openDirectly } from './archive-output.js'
 import { archived } from './conclusion.js'
+import { namesIn, patternsIn } from './file-lists.js'
 import { Output } from './output.js'
 import type { Progress } from './progress.js'
 import type { Figures } from './progress-line.js'
@@ -25,6 +26,8 @@ export interface CreateCommand {
   readonly snapshot: boolean
   readonly fsync: boolean
   readonly zeroCopy: boolean
+  readonly filesFrom: readonly string[]
+  readonly null: boolean
   readonly exclude: readonly string[]
   readonly excludeFrom: readonly string[]
   readonly excludeVcsIgnores: boolean
@@ -32,12 +35,13 @@ export interface CreateCommand {
 }
 
 export async function runCreate(command: CreateCommand, paths: readonly string[]): Promise<void> {
-  const { json, verbose, excludeFrom, ...options } = command
+  const { json, verbose, filesFrom, excludeFrom, ...options } = command
   const output = new Output({ ...command, stdoutIsTaken: isStandard(command.file) })
   await run(output, async (signal, progress) => {
-    const exclude = [...options.exclude, ...excludeFrom.flatMap(patternsOf)]
+    const exclude = [...options.exclude, ...excludeFrom.flatMap(patternsIn)]
+    const names = filesFrom.flatMap(file => namesIn(file, command.null))
     const summary = await write(
-      paths,
+      [...paths, ...names],
       { ...options, exclude, onEvent: output.event },
       { signal, progress, onComplete: () => output.end() },
     )
@@ -58,7 +62,7 @@ interface Run {
   readonly onComplete: () => Promise<void>
 }
 
-async function write(paths: readonly string[], options: WriteOptions, run: Run): Promise<CreateSummary> {
+async function write(paths: readonly Path[], options: WriteOptions, run: Run): Promise<CreateSummary> {
   const { signal, progress, onComplete } = run
   const direct = await openDirectly(options.file, signal)
   if (direct) {
@@ -83,10 +87,4 @@ async function write(paths: readonly string[], options: WriteOptions, run: Run):
 function figuresOf({ tree, dedup }: Omit<CreateSummary, 'archive'>): Figures {
   const { entries, bytesRead, logicalBytes, sharedBytes } = tree
   return { entries, bytesRead, logicalBytes, sharedBytes: sharedBytes + dedup.duplicateBytes }
-}
-
-/** One pattern a line; blank lines and those that begin with `#` are none. */
-function patternsOf(file: string): string[] {
-  const lines = readFileSync(file === '-' ? 0 : file, 'utf8').split(/\r?\n/)
-  return lines.filter(line => line.trim() !== '' && !line.startsWith('#'))
 }

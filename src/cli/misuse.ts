@@ -1,14 +1,13 @@
-import type { ReftarError } from '../errors.js'
-import { findCommand } from './commands.js'
-import { escapeText } from './output.js'
-import { FATAL } from './run.js'
-import { styler } from './style.js'
+import { ReftarError } from '../errors.js'
+import { closest } from './suggestion.js'
 
-/** Says what is wrong with a command line, and where to find out what would be right. */
-export function tellMisuse({ message }: ReftarError): void {
-  const command = findCommand(process.argv[2] ?? '')
-  const help = command ? `reftar ${command.name} --help` : 'reftar --help'
-  const prefix = styler(process.stderr)('red', 'reftar:')
-  process.stderr.write(`${prefix} ${escapeText(message)}\nreftar: try '${help}'\n`)
-  process.exitCode = FATAL
+/** Of what is wrong with a command line. */
+export function misuse(message: string): ReftarError {
+  return new ReftarError('INVALID_ARGUMENT', message)
+}
+
+/** The end of a message about a word that is unknown. */
+export function didYouMean(word: string, names: readonly string[]): string {
+  const suggestion = closest(word, names)
+  return suggestion === undefined ? '' : `, did you mean '${suggestion}'?`
 }

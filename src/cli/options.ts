@@ -50,6 +50,13 @@ export const OPTIONS = {
   'no-digest': { meaning: 'leave the SHA-256 of the data out: only CRC32 protects it then' },
   paranoid: { meaning: 'read and compare shared storage instead of trusting its addresses' },
   snapshot: { meaning: 'read a clone of each file, so that it is stored as it was at one moment' },
+  'files-from': {
+    letter: 'T',
+    value: 'FILE',
+    repeated: true,
+    meaning: 'archive what a file names, one a line, as well; may be repeated',
+  },
+  null: { meaning: 'a name of --files-from ends with a zero byte, not with its line' },
   exclude: {
     value: 'GLOB',
     repeated: true,

@@ -12,7 +12,6 @@ const COMPARE = "use 'reftar verify --against DIR'"
 const NO_REPLACING = 'nothing that exists is replaced, unless --overwrite is given'
 const LINKS = 'symbolic links are stored as links'
 const LEADING_SLASH = "a leading '/' is always left out"
-const NAMES = 'names are arguments: xargs can make them of a file'
 const RENAMING = 'names are restored as they are stored: rename what was restored'
 
 const HINTS: ReadonlyMap<string, string> = new Map([
@@ -29,7 +28,6 @@ const HINTS: ReadonlyMap<string, string> = new Map([
   ...each(['P', 'absolute-names'], LEADING_SLASH),
   ...each(['preserve-permissions'], 'use --same-permissions'),
   ...each(['get'], 'use --extract'),
-  ...each(['T', 'files-from'], NAMES),
   ...each(['strip-components', 'transform', 'xform'], RENAMING),
   ...each(['totals'], 'use --verbose'),
 ])

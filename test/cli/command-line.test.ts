@@ -77,6 +77,12 @@ t.test('as one types it to tar', async t => {
   for (const line of ['-tvf a', 'tvf a', 'tfv a', 't -vf a', '-t -v --file=a', '--list -f a -v'])
     t.same(asked(line), { command: 'list', operands: [], verbose: true, file: 'a' }, line)
   t.same(asked('-cf - tree'), { command: 'create', operands: ['tree'] }, 'which is the default')
+  t.same(asked('-cT names --null -T more'), {
+    command: 'create',
+    operands: [],
+    filesFrom: ['names', 'more'],
+    null: true,
+  })
   t.same(asked('-cX patterns --exclude=-a --exclude b tree'), {
     command: 'create',
     operands: ['tree'],
@@ -187,7 +193,6 @@ t.test('options of tar that are none here are named, with what to do instead', a
     '-x --strip-components=1 -f a': ['--strip-components', /names are restored as they are stored/],
     '-df a': ['-d', /reftar verify --against/],
     '-rf a tree': ['-r', /never changed/],
-    '-cf a -T names': ['-T', /xargs/],
   }
   for (const [line, [option, hint]] of Object.entries(hints)) {
     const message = refusal(line)

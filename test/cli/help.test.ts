@@ -54,7 +54,7 @@ t.test('the command says it', async t => {
       ['-ch'],
       2,
       '',
-      "reftar: unknown option '-h': symbolic links are stored as links\nreftar: try 'reftar --help'\n",
+      "reftar: unknown option '-h': symbolic links are stored as links\nreftar: try 'reftar create --help'\n",
     ],
     [['help', 'x'], 0, /^Usage: reftar extract/, ''],
     [['fr\x1b[31m\nob'], 2, '', "reftar: unknown command 'fr\\033[31m\\nob'\nreftar: try 'reftar --help'\n"],
