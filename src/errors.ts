@@ -31,6 +31,8 @@ export type ErrorCode =
   | 'TARGET_CHANGED'
   /** A tree is not as the archive has it. */
   | 'DIFFERENT'
+  /** The target has less room than it takes. */
+  | 'NO_SPACE'
   /** `reflink: 'always'` was asked for, and a range could not be cloned. */
   | 'CLONE_REFUSED'
   /** A stream that feeds or drains this one died before it had ended. */

@@ -163,7 +163,8 @@ for (const { what, error, place } of CASES) {
       fs.writeFileSync(join(directory, name), OLD)
     fill('extract')
     const before = picture(directory)
-    for (const options of [['--overwrite'], ['--overwrite', '--fsync']]) {
+    // Else it is told before anything is tried.
+    for (const options of [['--overwrite'], ['--overwrite', '--fsync']].map(some => [...some, '--force'])) {
       const argv = ['extract', '-f', file, '-C', directory, ...options]
       const { code, stderr, stdout } = await reftar(argv, prefix)
       t.match({ code, stdout: stdout.toString() }, { code: 2, stdout: '' }, stderr)

@@ -94,6 +94,7 @@ const BELOW: Record<string, readonly string[]> = {
   stream: ['errors.ts', 'record.ts', 'event.ts', 'steps.ts', 'format', 'crc', 'dedup', 'fs', 'source'],
   'create.ts': ['errors.ts', 'record.ts', 'event.ts', 'format', 'stream'],
   'extract.ts': ['record.ts', 'event.ts', 'format', 'stream'],
+  'forecast.ts': ['errors.ts', 'event.ts', 'format', 'crc', 'fs', 'stream'],
   'list.ts': ['record.ts', 'event.ts', 'format', 'stream'],
   'duplicates.ts': ['record.ts', 'format', 'stream'],
   'sharing-report.ts': ['duplicates.ts', 'fs'],

@@ -91,6 +91,7 @@ const extract = command({
     'fsync',
     'no-zero-copy',
     'salvage',
+    'force',
     ...LIMITS,
     'help',
   ],

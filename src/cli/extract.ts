@@ -1,11 +1,13 @@
 import { pipeline } from 'node:stream/promises'
 import { type ExtractSummary, extractFrom } from '../extract.js'
 import type { Reflink } from '../stream/reflink-writer.js'
-import { openInput, openLentInput, unlent } from './archive-input.js'
+import { isStandard } from './archive-file.js'
+import { type LentInput, openInput, openLentInput, unlent } from './archive-input.js'
 import { lost, restored } from './conclusion.js'
 import { type LimitOptions, limitsOf } from './limits.js'
 import { Output } from './output.js'
 import type { Figures } from './progress-line.js'
+import { checkRoom } from './room.js'
 import { DIFFERS, DONE, run } from './run.js'
 
 export interface ExtractCommand extends LimitOptions {
@@ -25,6 +27,7 @@ export interface ExtractCommand extends LimitOptions {
   readonly fsync: boolean
   readonly salvage: boolean
   readonly zeroCopy: boolean
+  readonly force: boolean
 }
 
 export async function runExtract(command: ExtractCommand): Promise<void> {
@@ -47,10 +50,12 @@ export async function runExtract(command: ExtractCommand): Promise<void> {
       limits: limitsOf(command),
       onEvent: output.event,
     })
-    progress.follow(() => figuresOf(target.summary, input.size))
     try {
+      if (isForeseeable(command, input)) await checkRoom(file, directory, options.reflink, output)
+      progress.follow(() => figuresOf(target.summary, input.size))
       await pipeline(input.stream, target, { signal })
     } finally {
+      input.stream.destroy()
       await input.close()
     }
     const { summary } = target
@@ -63,6 +68,13 @@ export async function runExtract(command: ExtractCommand): Promise<void> {
       ...(!json && { conclusion }),
     }
   })
+}
+
+/** What is cloned out of the archive, kept as it is, or lost, is not written. */
+function isForeseeable(command: ExtractCommand, { size, source }: LentInput): boolean {
+  const { file, reflink, keepExisting, salvage, force } = command
+  const isCloned = source !== undefined && (reflink === 'auto' || reflink === 'always')
+  return size !== undefined && !isStandard(file) && !(isCloned || keepExisting || salvage || force)
 }
 
 function figuresOf({ archive, target }: ExtractSummary, size: number | undefined): Figures {

@@ -99,6 +99,7 @@ export const OPTIONS = {
   'no-devices': { depends: true, meaning: 'leave device nodes out; the default without root' },
   fsync: { meaning: 'write everything to disk before and after it gets its name' },
   'no-zero-copy': { meaning: 'write all data, even where it could be cloned into or out of the archive' },
+  force: { meaning: 'try it, even where there is not enough room for it' },
   salvage: { meaning: 'restore what is whole in a damaged archive, and name what is lost' },
   against: { value: 'DIR', meaning: 'compare the archive with the tree below a directory' },
   content: { meaning: 'read the files too, and find what is equal but not shared' },

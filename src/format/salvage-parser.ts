@@ -1,7 +1,7 @@
 import { caught } from '../errors.js'
 import type { ArchiveRecord } from '../record.js'
 import { ByteQueue } from './byte-queue.js'
-import { ByteReader, equalBytes } from './bytes.js'
+import { equalBytes } from './bytes.js'
 import type { Checksums } from './checksums.js'
 import {
   DEFAULT_BLOCK_SIZE,
@@ -20,14 +20,12 @@ import {
   decodeSegmentTables,
   payloadLength,
   type SegmentHeader,
-  type SegmentPosition,
   type SegmentTables,
+  statedPosition,
   tablesLength,
 } from './segment.js'
+import { statedTotals } from './trailer.js'
 
-/** Where in a segment header its position begins, and where in the trailer the number of entries. */
-const POSITION = SEGMENT_MAGIC.byteLength
-const ENTRIES = 24
 const BLOCK_SIZES = [512, 1024, 2048, 4096, 8192, 16384, 32768, 65536]
 /** The shorter of what can follow what was lost. */
 const SHORTEST = TRAILER_SIZE
@@ -143,15 +141,18 @@ export class SalvageParser {
   #readTrailer(magic: Uint8Array, offset: number): readonly ArchiveRecord[] | 'none' {
     const bytes = equalBytes(magic, TRAILER_MAGIC) && this.#queue.peek(TRAILER_SIZE)
     if (!bytes) return 'none'
-    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-    const crc = this.#checksums.crc32(bytes.subarray(0, TRAILER_SIZE - 4))
-    const isHere = view.getBigUint64(POSITION, true) === BigInt(offset)
-    if (!isHere || view.getUint32(TRAILER_SIZE - 4, true) !== crc) return 'none'
+    let entries: number
+    try {
+      entries = statedTotals(bytes, offset, this.#checksums).entries
+    } catch (error) {
+      caught(error)
+      return 'none'
+    }
     this.#found()
     this.#queue.take(TRAILER_SIZE)
     this.#isEnd = true
     this.#records ??= this.#recordsOf(DEFAULT_BLOCK_SIZE, false)
-    this.#records.entriesLost(Number(view.getBigUint64(ENTRIES, true)) + 1, offset)
+    this.#records.entriesLost(entries + 1, offset)
     return []
   }
 
@@ -178,20 +179,6 @@ export class SalvageParser {
     const count = this.#queue.consumed - this.#lostFrom
     this.#onLoss(`${count} bytes of the archive are damaged`, this.#lostFrom)
     this.#lostFrom = undefined
-  }
-}
-
-/** What a segment header says of its own place; {@link decodeSegmentHeader} then finds it so. */
-function statedPosition(header: Uint8Array): SegmentPosition {
-  const reader = new ByteReader(header, 0)
-  reader.position = POSITION
-  return {
-    offset: reader.u64(),
-    sequence: reader.u64(),
-    firstOrdinal: reader.u64(),
-    firstBlock: reader.u64(),
-    continuedEntry: reader.u64(),
-    continuedSize: reader.u64(),
   }
 }
 

@@ -92,6 +92,20 @@ export function encodeSegmentHead(
   return head
 }
 
+/** What a segment header says of its own place; {@link decodeSegmentHeader} then finds it so. @throws LIMIT_EXCEEDED */
+export function statedPosition(header: Uint8Array): SegmentPosition {
+  const reader = new ByteReader(header, 0)
+  reader.take(SEGMENT_MAGIC.byteLength)
+  return {
+    offset: reader.u64(),
+    sequence: reader.u64(),
+    firstOrdinal: reader.u64(),
+    firstBlock: reader.u64(),
+    continuedEntry: reader.u64(),
+    continuedSize: reader.u64(),
+  }
+}
+
 /**
  * Reads a segment header and checks it against itself and against where it must stand.
  *

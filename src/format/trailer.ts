@@ -42,9 +42,29 @@ export function encodeTrailer({ offset, totals, digest }: Trailer, { crc32 }: Ch
   return out.u32(crc32(out.view())).view()
 }
 
-/** @throws CHECKSUM_MISMATCH, or BAD_FIELD where the trailer differs from `expected` */
-export function checkTrailer(bytes: Uint8Array, expected: Trailer, { crc32 }: Checksums): void {
-  const reader = new ByteReader(bytes, expected.offset)
+/**
+ * What a trailer says, whether or not that is so.
+ *
+ * @throws CHECKSUM_MISMATCH, LIMIT_EXCEEDED, or BAD_FIELD where it is not the trailer of this place
+ */
+export function statedTotals(bytes: Uint8Array, offset: number, checksums: Checksums): Totals {
+  const reader = checkedReader(bytes, offset, checksums)
+  reader.take(TRAILER_MAGIC.byteLength)
+  const stated = reader.u64()
+  if (stated !== offset) throw reader.error('BAD_FIELD', `trailer says offset ${stated}, expected ${offset}`)
+  return {
+    segments: reader.u64(),
+    entries: reader.u64(),
+    extents: reader.u64(),
+    blocks: reader.u64(),
+    dataBytes: reader.u64(),
+    logicalBytes: reader.u64(),
+  }
+}
+
+/** @throws CHECKSUM_MISMATCH */
+function checkedReader(bytes: Uint8Array, offset: number, { crc32 }: Checksums): ByteReader {
+  const reader = new ByteReader(bytes, offset)
   const fields = bytes.subarray(0, TRAILER_SIZE - 4)
   const crc = new ByteReader(bytes.subarray(TRAILER_SIZE - 4), 0).u32()
   if (crc !== crc32(fields)) {
@@ -54,6 +74,12 @@ export function checkTrailer(bytes: Uint8Array, expected: Trailer, { crc32 }: Ch
       TRAILER_SIZE - 4,
     )
   }
+  return reader
+}
+
+/** @throws CHECKSUM_MISMATCH, or BAD_FIELD where the trailer differs from `expected` */
+export function checkTrailer(bytes: Uint8Array, expected: Trailer, checksums: Checksums): void {
+  const reader = checkedReader(bytes, expected.offset, checksums)
   const check = (what: string, value: number) => {
     const at = reader.position
     const found = reader.u64()

@@ -4,10 +4,11 @@ import { quotePath } from '../event.js'
 import type { Source } from '../record.js'
 import { type Steps, wait } from '../steps.js'
 import { AT_FDCWD, openat } from '../sys/directory.js'
-import { close, readAtAsync } from '../sys/file.js'
+import { close, closingOnError, readAtAsync, readIntoAsync } from '../sys/file.js'
 import { S_IFDIR, S_IFREG, statFd, typeOf } from '../sys/status.js'
 import { ProvenFile } from './proven-file.js'
 
+const OPEN = constants.O_RDONLY | constants.O_NONBLOCK
 /** Bytes of one read. */
 const READ = 1024 * 1024
 
@@ -24,7 +25,7 @@ export class ArchiveReader {
   /** @throws INVALID_ARGUMENT for what is no regular file, SYSTEM_CALL */
   *bytes(): Steps<Uint8Array> {
     try {
-      const fd = openat(AT_FDCWD, this.#path, constants.O_RDONLY | constants.O_NONBLOCK)
+      const fd = openat(AT_FDCWD, this.#path, OPEN)
       try {
         this.#checkType(fd)
         this.source = yield* wait(ProvenFile.of(fd, this.#path))
@@ -43,6 +44,23 @@ export class ArchiveReader {
     if (type === S_IFREG) return
     const kind = type === S_IFDIR ? 'is a directory' : 'is not a regular file'
     throw new ReftarError('INVALID_ARGUMENT', `${quotePath(this.#path)} ${kind}, expected an archive`)
+  }
+}
+
+/** A regular file, to be read anywhere and closed; undefined for anything else. @throws SYSTEM_CALL */
+export function openSource(path: Uint8Array): (Source & { size: number; close(): void }) | undefined {
+  const fd = openat(AT_FDCWD, path, OPEN)
+  const status = closingOnError(fd, statFd)
+  if (typeOf(status) !== S_IFREG) {
+    close(fd)
+    return undefined
+  }
+  return {
+    size: status.size,
+    async read(offset, into) {
+      await readIntoAsync(fd, offset, into)
+    },
+    close: () => close(fd),
   }
 }
 

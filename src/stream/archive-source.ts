@@ -47,6 +47,7 @@ export function lentArchive(fd: number, file: Path, directory: Path): Promise<So
   return ProvenFile.of(fd, pathBytes(file), pathBytes(directory))
 }
 
-function isSource(archive: Path | SizedSource): archive is SizedSource {
+/** Whether an archive is no path. */
+export function isSource(archive: Path | SizedSource): archive is SizedSource {
   return typeof archive === 'object' && !(archive instanceof Uint8Array)
 }

@@ -9,6 +9,15 @@ export interface Filesystem {
   readonly blockSize: number
 }
 
+/** What there is of a filesystem, in bytes. */
+export interface Space {
+  readonly size: number
+  readonly free: number
+  /** Of that, for those who are not root. */
+  readonly available: number
+}
+
+export const TMPFS = 0x01021994
 export const BTRFS = 0x9123683e
 export const XFS = 0x58465342
 export const EXT4 = 0xef53
@@ -24,6 +33,13 @@ const statfsBuffer = Buffer.alloc(120)
 export function filesystemOf(fd: number): Filesystem {
   check(libc().fstatfs(fd, statfsBuffer), 'fstatfs')
   return { type: statfsBuffer.readUInt32LE(0), blockSize: Number(statfsBuffer.readBigInt64LE(8)) }
+}
+
+/** fstatfs(2). @throws SYSTEM_CALL */
+export function spaceOf(fd: number): Space {
+  const { blockSize } = filesystemOf(fd)
+  const bytesAt = (at: number) => Number(statfsBuffer.readBigUInt64LE(at)) * blockSize
+  return { size: bytesAt(16), free: bytesAt(24), available: bytesAt(32) }
 }
 
 const XFS_IOC_FSGEOMETRY_V1 = 0x80705864
