@@ -14,7 +14,7 @@ const MIB = 1024 * 1024
 const GIB = 1024 * MIB
 
 interface Case {
-  readonly name: 'data' | 'entries' | 'references'
+  readonly name: 'data' | 'entries' | 'references' | 'fragments'
   /** The smaller one of the two sizes. */
   readonly count: number
   readonly full: number

@@ -72,6 +72,31 @@ async function taken(
   return all
 }
 
+t.test('a file changes between two looks at its map', async t => {
+  const directory = testDirectory(t, 'xfs')
+  if (directory === undefined) return
+  const { source } = sourceAndTarget(directory)
+  const [base, many] = [join(source, 'base'), join(source, 'many')]
+  const blocks = 9000
+  const block = 4 * KIB
+  const content = noise(blocks * block)
+  fs.writeFileSync(base, content)
+  fs.writeFileSync(many, '')
+  for (let i = 0; i < blocks; i++) cloneRange(base, (blocks - 1 - i) * block, block, many, i * block)
+  const expected = fs.readFileSync(many)
+  const { records, told, summary } = walk(source)
+  const newest = noise(block, 'newest')
+  const all = await taken(
+    records,
+    ({ kind }, entry) => kind === 'reference' && entry === 'many',
+    () => overwrite(many, (blocks - 1) * block, newest),
+  )
+  newest.copy(expected, (blocks - 1) * block)
+  t.same(told, ['SOURCE_CHANGED many'])
+  t.ok(summary.sharedBytes > 0 && summary.sharedBytes < blocks * block, 'what is looked at later is read')
+  t.ok(replay(all).get('many')?.bytes.equals(expected), 'with what was there when it was')
+})
+
 const SIZE = 512 * KIB + 50
 const moments = ['entry', 'data', 'end'] as const
 const later = noise(SIZE, 'later')

@@ -1,7 +1,10 @@
 import { execFileSync } from 'node:child_process'
 import * as fs from 'node:fs'
 import { join } from 'node:path'
+import { Readable } from 'node:stream'
 import t from 'tap'
+import { verify } from '../src/verify.js'
+import { reserve } from './support/attributes.js'
 import { compareTrees } from './support/compare-trees.js'
 import {
   cloneRange,
@@ -29,12 +32,15 @@ import {
   references,
   reflink,
   restore,
+  run,
   sourceAndTarget,
   sparse,
   text,
 } from './support/trees.js'
 
 process.umask(0o022)
+
+const BLOCK = 4 * KIB
 
 const blockSizes: [FilesystemName, number][] = [
   ['btrfs', 4096],
@@ -185,6 +191,33 @@ t.test('many rows', async t => {
   const { summary } = await checkRoundTrip(t, source, target)
   t.equal(summary.tree.bytesRead, 12 * MIB)
 })
+
+for (const name of ['btrfs', 'xfs'] as const) {
+  t.test(`more extents than are looked at at a time, on ${name}`, async t => {
+    const directory = testDirectory(t, name)
+    if (directory === undefined) return
+    const { source, target } = sourceAndTarget(directory)
+    const [base, many] = [join(source, 'base'), join(source, 'many')]
+    const [own, others] = [1000, 9000]
+    fs.writeFileSync(base, noise(others * BLOCK))
+    fs.writeFileSync(many, noise(own * BLOCK, 'own'))
+    for (let i = 0; i < others; i++)
+      cloneRange(base, (others - 1 - i) * BLOCK, BLOCK, many, (own + i) * BLOCK)
+    // Behind a hole, in another part of the map than what they share with.
+    const last = own + others + 10
+    for (let i = 0; i < own; i++) cloneRange(many, (own - 1 - i) * BLOCK, BLOCK, many, (last + i) * BLOCK)
+    reserve(many, (last + own) * BLOCK, 16 * BLOCK)
+    t.ok(fiemap(many).length > 9000, 'extents do not follow each other')
+    reflink(many, join(source, 'more'))
+    overwrite(join(source, 'more'), 5 * BLOCK, noise(BLOCK, 'new'))
+    overwrite(join(source, 'more'), (last + 5) * BLOCK, noise(BLOCK, 'newer'))
+    const { bytes, summary } = await checkRoundTrip(t, source, target)
+    t.equal(summary.tree.bytesRead, (own + others + 2) * BLOCK, 'each block is read once')
+    const comparison = verify({ against: target })
+    await run(Readable.from([bytes]), comparison)
+    t.match(comparison.summary, { tree: { differences: 0, sharedBytes: summary.tree.sharedBytes } })
+  })
+}
 
 t.test('what is shared is read once', async t => {
   const directory = testDirectory(t, 'xfs')

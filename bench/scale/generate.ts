@@ -1,6 +1,6 @@
 /**
  * An archive of any size on standard output, made by the stages of the library without a file behind it:
- * `generate.ts data BYTES`, `generate.ts entries COUNT` or `generate.ts references COUNT`.
+ * `generate.ts data BYTES`, or `generate.ts entries|references|fragments COUNT`.
  */
 import { pipeline } from 'node:stream/promises'
 import { blockSplitter, crcDedup, entrySource, extentEncoder, type NewItem } from '../../src/index.js'
@@ -43,16 +43,24 @@ function* smallFiles(count: number): Generator<NewItem> {
 }
 
 /** One file of data, and files of single blocks of it that never follow each other. */
-async function* referring(count: number): AsyncGenerator<ArchiveRecord> {
-  const base: NewItem = { entry: { path: 'references/base' }, body: freshData(REFERRED, 0) }
+async function* referring(name: string, count: number, inFile: number): AsyncGenerator<ArchiveRecord> {
+  const base: NewItem = { entry: { path: `${name}/base` }, body: freshData(REFERRED, 0) }
   yield* entrySource([base])
   const blocks = REFERRED / BLOCK
   let ordinal = 2
-  for (let number = 0; number < count; number += REFERENCES_IN_FILE) {
-    const name = Buffer.from(`file-${numbered(number)}`)
+  for (let number = 0; number < count; number += inFile) {
+    const file = Buffer.from(`file-${numbered(number)}`)
     ordinal++
-    yield { kind: 'entry', ordinal, parent: 1, name, type: 'file', linked: false, metadata: { mode: 0o644 } }
-    for (let i = number; i < Math.min(count, number + REFERENCES_IN_FILE); i++) {
+    yield {
+      kind: 'entry',
+      ordinal,
+      parent: 1,
+      name: file,
+      type: 'file',
+      linked: false,
+      metadata: { mode: 0o644 },
+    }
+    for (let i = number; i < Math.min(count, number + inFile); i++) {
       const address = (blocks - 1 - (i % blocks)) * BLOCK
       yield { kind: 'reference', address, length: BLOCK, origin: 'shared' }
     }
@@ -72,9 +80,11 @@ function records(what: string, count: number): AsyncIterable<ArchiveRecord> {
     case 'entries':
       return entrySource(smallFiles(count))
     case 'references':
-      return referring(count)
+      return referring(what, count, REFERENCES_IN_FILE)
+    case 'fragments':
+      return referring(what, count, count)
     default:
-      throw new Error(`${what}: expected data, entries or references`)
+      throw new Error(`${what}: expected data, entries, references or fragments`)
   }
 }
 

@@ -1,4 +1,3 @@
-import { DataSpace } from '../format/data-space.js'
 import type { Data, Reference } from '../record.js'
 import { openat } from '../sys/directory.js'
 import {
@@ -11,27 +10,24 @@ import {
   seekData,
   seekHole,
 } from '../sys/file.js'
-import { isSameFile, type Status, statFd } from '../sys/status.js'
+import { inodeOf, isSameFile, statFd } from '../sys/status.js'
+import { type ComparedFile, ComparedFiles } from './compared-files.js'
 import type { Directory, DirectoryTree } from './directory-tree.js'
+import { emptyRangesOf } from './file-map.js'
 import { keptSharing } from './kept-sharing.js'
-import { emptyRangesOf, type Storage, Storages } from './shared-extents.js'
-
-/** A file of the tree that stands for one of the archive; found again by its name, as the same inode. */
-export interface ComparedFile {
-  readonly directory: Directory
-  readonly name: Uint8Array
-  readonly status: Status
-  /** Whether all bytes that were compared so far were equal. */
-  isEqual: boolean
-}
+import { type Storage, Storages } from './storages.js'
 
 /** The file in hand. */
-export interface OpenFile {
+export interface OpenFile extends ComparedFile {
   readonly fd: number
-  readonly file: ComparedFile
+  /** Among the files that have data, once any of it came. */
+  number: number | undefined
+  isEqual: boolean
   readonly storage: Storage
   /** Where its next extent begins, in bytes. */
   offset: number
+  /** Before this there is no hole from where it was last looked for, in bytes: to find one, the kernel goes through all extents. */
+  fullUntil: number
 }
 
 export interface SharingTally {
@@ -50,12 +46,6 @@ export interface Difference {
   readonly isContent: boolean
 }
 
-/** Where data of the archive is in the tree; without a file, nowhere. */
-interface FileRange {
-  readonly file: ComparedFile | undefined
-  readonly offset: number
-}
-
 const COMPARE = 1024 * 1024
 
 /** Compares the extents of files with those of a tree. What differs comes back in words, what is equal as undefined. */
@@ -63,10 +53,7 @@ export class ContentComparison {
   readonly #tree: DirectoryTree
   readonly #tally: SharingTally
   readonly #storages = new Storages()
-  readonly #space = new DataSpace<FileRange>(
-    1,
-    (place, length, next) => place.file === next.file && place.offset + length === next.offset,
-  )
+  readonly #files = new ComparedFiles()
 
   constructor(tree: DirectoryTree, tally: SharingTally) {
     this.#tree = tree
@@ -76,13 +63,24 @@ export class ContentComparison {
   /** The file must stay open while it is compared. @throws SYSTEM_CALL */
   open(fd: number, directory: Directory, name: Uint8Array): OpenFile {
     const status = statFd(fd)
-    const file: ComparedFile = { directory, name, status, isEqual: true }
-    return { fd, file, storage: this.#storages.of(fd, status), offset: 0 }
+    const file: ComparedFile = { directory, name, inode: inodeOf(status), isEqual: true }
+    return { ...file, fd, number: undefined, storage: this.#storages.of(fd, status), offset: 0, fullUntil: 0 }
+  }
+
+  /** Some bytes of a file differ: nothing that refers to it can be compared. */
+  differs(open: OpenFile): void {
+    open.isEqual = false
+    if (open.number !== undefined) this.#files.differs(open.number)
+  }
+
+  close(): void {
+    this.#files.close()
   }
 
   /** Of no file where the tree has none. @throws SYSTEM_CALL */
   async data({ bytes }: Data, open: OpenFile | undefined): Promise<Difference | undefined> {
-    this.#space.append(0, bytes.byteLength, { file: open?.file, offset: open?.offset ?? 0 })
+    if (open) open.number ??= this.#files.add(open)
+    this.#files.append(open?.number, open?.offset ?? 0, bytes.byteLength)
     if (!open) return undefined
     const { fd, offset } = open
     const found = await this.#read(fd, offset, bytes.byteLength)
@@ -108,8 +106,8 @@ export class ContentComparison {
   /** @throws SYSTEM_CALL, DANGLING_REFERENCE */
   async reference(reference: Reference, open: OpenFile): Promise<Difference | undefined> {
     let done = 0
-    for (const { place, skip, length } of this.#space.resolve(reference.address, reference.length)) {
-      const range = { ...open, offset: open.offset + done, status: open.file.status }
+    for (const { place, skip, length } of this.#files.resolve(reference.address, reference.length)) {
+      const range = { ...open, offset: open.offset + done }
       const difference = await this.#same(range, place.file, place.offset + skip, length, reference.origin)
       if (difference) return difference
       done += length
@@ -118,23 +116,25 @@ export class ContentComparison {
   }
 
   async #same(
-    here: OpenFile & { readonly status: Status },
-    file: ComparedFile | undefined,
+    here: OpenFile,
+    number: number,
     offset: number,
     length: number,
     origin: Reference['origin'],
   ): Promise<Difference | undefined> {
+    const file = this.#files.get(number)
     if (!file?.isEqual) {
       const other = file ? 'a file that differs' : 'a file that is not there'
       return content(`cannot be compared at byte ${here.offset}: its content is that of ${other}`)
     }
-    const isOwn = file === here.file
+    const isOwn = number === here.number
     const fd = isOwn ? here.fd : this.#reopen(file)
     if (fd === undefined)
       return content(`cannot be compared at byte ${here.offset}: an earlier file was replaced`)
     try {
-      const storage = this.#storages.of(fd, file.status)
-      const kept = keptSharing(here, { fd, status: file.status, storage, offset }, length)
+      const { inode } = file
+      const storage = this.#storages.of(fd, inode)
+      const kept = keptSharing(here, { fd, inode, storage, offset }, length)
       if (origin === 'shared') {
         this.#tally.sharedBytes += length
         this.#tally.keptBytes += kept
@@ -158,9 +158,9 @@ export class ContentComparison {
   }
 
   /** Undefined when it is not the file that was compared. */
-  #reopen({ directory, name, status }: ComparedFile): number | undefined {
+  #reopen({ directory, name, inode }: ComparedFile): number | undefined {
     const fd = openat(this.#tree.fd(directory), name, OPEN_FILE)
-    if (isSameFile(closingOnError(fd, statFd), status)) return fd
+    if (isSameFile(closingOnError(fd, statFd), inode)) return fd
     close(fd)
     return undefined
   }
@@ -206,13 +206,15 @@ function shape(message: string): Difference {
 }
 
 /** A hole where data is expected, which only whole blocks can be. */
-function holeIn({ fd, offset, storage }: OpenFile, length: number): Difference | undefined {
+function holeIn(open: OpenFile, length: number): Difference | undefined {
+  const { fd, offset, storage, fullUntil } = open
   const { blockSize } = storage
   const start = Math.ceil(offset / blockSize) * blockSize
   const end = Math.floor((offset + length) / blockSize) * blockSize
-  if (start >= end) return undefined
-  const hole = seekHole(fd, start)
-  return hole !== undefined && hole < end ? shape(`has a hole at byte ${hole}, expected data`) : undefined
+  if (start >= end || end <= fullUntil) return undefined
+  const hole = seekHole(fd, start) ?? Number.POSITIVE_INFINITY
+  open.fullUntil = hole
+  return hole < end ? shape(`has a hole at byte ${hole}, expected data`) : undefined
 }
 
 /** How many bytes of two ranges the filesystem can keep together: whole blocks that lie alike in their files. */

@@ -18,8 +18,9 @@ import {
   hasContent,
   plainMetadata,
 } from './metadata.js'
-import { isUntold, Storages } from './shared-extents.js'
+import { isUntold } from './shared-extents.js'
 import { Sharing } from './sharing.js'
+import { Storages } from './storages.js'
 import type { TreeRequest } from './tree-request.js'
 
 /** A name in a directory. */

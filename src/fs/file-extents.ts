@@ -3,9 +3,8 @@ import type { Data, Extent, Missing } from '../record.js'
 import { type Steps, wait } from '../steps.js'
 import { readAt, readAtAsync, SMALL_READ, seekData, seekHole } from '../sys/file.js'
 import { statFd } from '../sys/status.js'
-import type { FileSharing } from './file-sharing.js'
-import type { PlannedRange } from './planned-ranges.js'
-import type { EmptyRange } from './shared-extents.js'
+import type { EmptyRange } from './file-map.js'
+import { type FilePart, type FileSharing, unknownPart } from './file-sharing.js'
 import type { TreeSummary } from './tree-request.js'
 
 /** Bytes of one read of a large file. */
@@ -40,12 +39,25 @@ export function* fileExtents(
   { size, isUnsized, sharing }: ReadablePlan,
   tally: ReadTally,
 ): Steps<Extent> {
-  const planned = sharing?.ranges() ?? NOTHING[Symbol.iterator]()
-  let plan = planned.next().value as PlannedRange | undefined
-  const empty = sharing?.map.empty ?? []
-  const isFull = sharing?.map.isFull ?? false
+  let start = 0
+  for (const part of sharing?.parts() ?? [unknownPart(size)]) {
+    if (!(yield* partExtents(fd, start, part, sharing, tally))) return
+    start = part.end
+  }
+  if (isUnsized) yield* beyond(fd, size, tally)
+}
+
+/** Returns false when the file turns out to be shorter. */
+function* partExtents(
+  fd: number,
+  offset: number,
+  { end: size, isFull, empty, ranges: planned }: FilePart,
+  sharing: FileSharing | undefined,
+  tally: ReadTally,
+): Steps<Extent, boolean> {
+  let plan = planned.next().value ?? undefined
   let next = 0
-  for (let at = 0; at < size; ) {
+  for (let at = offset; at < size; ) {
     const found = isFull ? at : seekData(fd, at)
     // No data after here: a hole, or a file that has become shorter.
     const start = Math.min(size, found ?? statFd(fd).size)
@@ -57,7 +69,7 @@ export function* fileExtents(
     if (found === undefined || start === size) break
     const end = isFull ? size : Math.min(size, seekHole(fd, start) ?? size)
     for (at = start; at < end; ) {
-      while (plan && plan.offset + plan.length <= at) plan = planned.next().value as PlannedRange | undefined
+      while (plan && plan.offset + plan.length <= at) plan = planned.next().value ?? undefined
       const isPlanned = plan !== undefined && plan.offset <= at
       while (endOf(empty[next]) <= at) next++
       const hole = empty[next]
@@ -65,7 +77,7 @@ export function* fileExtents(
         // The cache has it, and the disk has not: nothing but zeros, unless it was written just now.
         const length = Math.min(end, endOf(hole), at + READ) - at
         const bytes = readAt(fd, at, length)
-        if (bytes.byteLength < length) return
+        if (bytes.byteLength < length) return false
         if (isZero(bytes)) {
           tally.holeBytes += length
           yield { kind: 'hole', length, preallocated: hole.preallocated }
@@ -98,15 +110,13 @@ export function* fileExtents(
           return source ? { ...extent, from: { source, offset } } : extent
         }
         const done = yield* readRange(fd, at, length, range !== undefined, count)
-        if (done < length) return
+        if (done < length) return false
       }
       at = until
     }
   }
-  if (isUnsized) yield* beyond(fd, size, tally)
+  return true
 }
-
-const NOTHING: readonly PlannedRange[] = []
 
 function endOf(range: EmptyRange | undefined): number {
   return range ? range.offset + range.length : Number.POSITIVE_INFINITY

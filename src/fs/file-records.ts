@@ -69,7 +69,7 @@ export class FileRecords {
     const settling = settle(opened)
     if (settling) yield settling
     const sharing = this.#sharing.examine(fd, opened, directory, name)
-    return { fd, status: sharing.status, reserved: sharing.map.reservedBeyond, sharing }
+    return { fd, status: sharing.status, reserved: sharing.reservedBeyond, sharing }
   }
 
   /**

@@ -1,5 +1,5 @@
 import type { SharedExtent } from './shared-extents.js'
-import type { SharedMap } from './shared-map.js'
+import type { SharedMap, Sighting } from './shared-map.js'
 
 /** A range of a file, in bytes of that file; contiguous and in order they cover its shared storage. */
 export interface PlannedRange {
@@ -13,13 +13,13 @@ export interface PlannedRange {
 /**
  * The shared ranges of a file in order; each is looked up only when it is asked for, so a file may share with itself.
  *
- * @param isProven - whether it may refer to the file of a number, which may be itself
+ * @param isProven - whether it may refer to what was seen, which may be in the file itself
  * @param unit - in bytes: parts of it cannot be shared
  */
 export function* plannedRanges(
   seen: SharedMap,
   extents: readonly SharedExtent[],
-  isProven: (file: number) => boolean,
+  isProven: (sighting: Sighting) => boolean,
   unit: number,
 ): Generator<PlannedRange, void, undefined> {
   for (const extent of extents) {
@@ -38,7 +38,7 @@ export function* plannedRanges(
       const overhang = start + all < end ? (start + all) % unit : 0
       const length = all - overhang
       if (length <= 0) continue
-      if (!isProven(sighting.file)) continue
+      if (!isProven(sighting)) continue
       if (start > at) yield part(at, start, undefined)
       yield part(start, start + length, sighting.address)
       at = start + length

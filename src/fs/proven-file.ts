@@ -5,7 +5,7 @@ import { AT_FDCWD, openat } from '../sys/directory.js'
 import { close, dataSync, readIntoAsync } from '../sys/file.js'
 import { type Identity, isUnchanged, S_IFREG, statFd, typeOf } from '../sys/status.js'
 import { isSettled, settle } from './settle.js'
-import { Storages } from './shared-extents.js'
+import { Storages } from './storages.js'
 
 const OPEN = constants.O_RDONLY | constants.O_NONBLOCK
 

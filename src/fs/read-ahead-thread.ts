@@ -7,10 +7,11 @@ import { isUnchanged, S_IFDIR, S_IFREG, statFd, typeOf } from '../sys/status.js'
 import { byName } from './directory-entries.js'
 import { type Directory, DirectoryTree } from './directory-tree.js'
 import { BatchWriter, type ExaminedFile } from './examined-files.js'
+import { fileMap } from './file-map.js'
 import { captureExtras } from './metadata.js'
 import { IS_OVER, type ReadAheadData, SENT, TAKEN, VISITED } from './read-ahead-state.js'
 import { isSettled } from './settle.js'
-import { fileMap, Storages } from './shared-extents.js'
+import { Storages } from './storages.js'
 
 /** A larger file is left to who walks. In bytes. */
 const LARGEST = 64 * 1024

@@ -16,6 +16,7 @@ export interface SeenFile {
 }
 
 const SIZE = 57
+const EXAMINED = 48
 const IS_TRUSTED = 56
 
 /** Files by number: 62 bytes each, and their names. */
@@ -33,7 +34,7 @@ export class SeenFiles {
       page.writeDoubleLE(status.size, at + 16)
       writeTime(page, at + 24, status.modified)
       writeTime(page, at + 36, status.changed)
-      page.writeDoubleLE(examined, at + 48)
+      page.writeDoubleLE(examined, at + EXAMINED)
       page.writeUInt8(isTrusted ? 1 : 0, at + IS_TRUSTED)
     })
   }
@@ -50,9 +51,14 @@ export class SeenFiles {
         modified: readTime(page, at + 24),
         changed: readTime(page, at + 36),
       },
-      examined: page.readDoubleLE(at + 48),
+      examined: page.readDoubleLE(at + EXAMINED),
       isTrusted: page.readUInt8(at + IS_TRUSTED) === 1,
     }
+  }
+
+  /** It was looked at again. */
+  examined(number: number, time: number): void {
+    this.#table.change(number, (page, at) => page.writeDoubleLE(time, at + EXAMINED))
   }
 
   /** Nothing may refer to it any more. */

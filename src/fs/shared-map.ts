@@ -76,7 +76,9 @@ export class SharedMap {
     this.#forget(pages, start, end)
     const at = this.#roomyPage(pages, pageOf(pages, start), start)
     const page = this.#page(pages, at, true)
-    this.#replace(pages, at, rowAfter(page, pages.counts[at] ?? 0, start), 0, [{ start, end, ...sighting }])
+    const place = rowAfter(page, pages.counts[at] ?? 0, start)
+    if (place > 0 && goesOn(rowAt(page, place - 1), start, sighting)) page[(place - 1) * FIELDS + 1] = end
+    else this.#replace(pages, at, place, 0, [{ start, end, ...sighting }])
   }
 
   #forget(pages: Space, start: number, end: number): void {
@@ -137,6 +139,17 @@ function rowAt(page: Float64Array, index: number): Row {
     (index + 1) * FIELDS,
   )
   return { start, end, address, offset, file }
+}
+
+/** Whether what comes at `start` goes on where a row ends: in the storage, in the same file, and in the record stream. */
+function goesOn(row: Row, start: number, { file, offset, address }: Sighting): boolean {
+  const length = row.end - row.start
+  return (
+    row.end === start &&
+    row.file === file &&
+    row.offset + length === offset &&
+    row.address + length === address
+  )
 }
 
 /** What is left of a row outside of a range. */

@@ -2,16 +2,19 @@ import type { Reference } from '../record.js'
 import { openat } from '../sys/directory.js'
 import { close, OPEN_FILE, readAt } from '../sys/file.js'
 import { isUnchanged, type Status, statFd } from '../sys/status.js'
+import { Coverage } from './coverage.js'
 import type { Directory, DirectoryTree } from './directory-tree.js'
 import type { ExaminedFile } from './examined-files.js'
-import { FileSharing } from './file-sharing.js'
+import { type FileMap, fileMap } from './file-map.js'
+import { FileSharing, type Findings } from './file-sharing.js'
 import { FileSources } from './file-source.js'
 import { PagedStore } from './paged-store.js'
 import { plannedRanges } from './planned-ranges.js'
 import { type SeenFile, SeenFiles } from './seen-files.js'
 import { isSettled } from './settle.js'
-import { fileMap, type SharedExtent, type Storage, type Storages, sharedExtents } from './shared-extents.js'
+import { type SharedExtent, sharedPart } from './shared-extents.js'
 import { type Overlap, SharedMap } from './shared-map.js'
+import type { Storage, Storages } from './storages.js'
 import type { TreeRequest } from './tree-request.js'
 
 /** A range of the file in hand that lies where a range of an earlier file lay. */
@@ -64,12 +67,20 @@ export class Sharing {
     const now = Date.now()
     const storage = this.#storages.of(fd, status)
     const map = fileMap(fd, status, storage)
-    const extents = this.#request.shared ? map.shared : []
     const mapped = statFd(fd)
     const examined = hrtime()
-    const proven = extents.length > 0 ? this.#prove(fd, storage, this.#candidates(extents)) : NONE
     const file = { directory, name, status: mapped, examined, isTrusted: isSettled(mapped, now) }
-    return new FileSharing(this.sources, file, this.#map, { map, extents, proven, storage })
+    const first = this.#findings(fd, storage, map, examined)
+    return new FileSharing(this.sources, file, this.#map, storage, first, offset => {
+      const map = fileMap(fd, mapped, storage, offset)
+      return isUnchanged(statFd(fd), mapped) ? this.#findings(fd, storage, map, hrtime()) : undefined
+    })
+  }
+
+  #findings(fd: number, storage: Storage, map: FileMap, examined: number): Findings {
+    const extents = this.#request.shared ? map.shared : []
+    const proven = extents.length > 0 ? this.#prove(fd, storage, this.#candidates(extents)) : NONE
+    return { map, extents, proven, examined }
   }
 
   /**
@@ -84,7 +95,7 @@ export class Sharing {
     // Storage that was free in between may have gone to another file.
     for (const file of candidates.keys()) if (this.sources.files.get(file).examined > began) return undefined
     const proven = this.#prove(NO_FD, storage, candidates)
-    const ranges = plannedRanges(this.#map, extents, file => proven.has(file), storage.blockSize)
+    const ranges = plannedRanges(this.#map, extents, ({ file }) => proven.has(file), storage.blockSize)
     const references: Reference[] = []
     let end = 0
     for (const { offset, length, address } of ranges) {
@@ -123,12 +134,6 @@ export class Sharing {
   }
 
   #isStillThere(file: SeenFile, storage: Storage, candidates: readonly Candidate[], fd: number): boolean {
-    let start = Number.POSITIVE_INFINITY
-    let end = 0
-    for (const { overlap } of candidates) {
-      start = Math.min(start, overlap.sighting.offset)
-      end = Math.max(end, overlap.sighting.offset + overlap.length)
-    }
     let seen: number
     try {
       seen = openat(this.#tree.fd(file.directory), file.name, OPEN_FILE)
@@ -138,14 +143,16 @@ export class Sharing {
     try {
       // Whatever took its name may not be a file at all, and only files have a map.
       if (!isUnchanged(statFd(seen), file.status)) return false
-      const now = new Coverage(sharedExtents(seen, file.status, storage, start, end))
-      if (!isUnchanged(statFd(seen), file.status)) return false
-      return candidates.every(({ extent, overlap }) => {
+      const inOrder = candidates.toSorted((a, b) => offsetOf(a) - offsetOf(b))
+      const end = candidates.reduce((most, each) => Math.max(most, offsetOf(each) + each.overlap.length), 0)
+      const now = new Coverage(offset => sharedPart(seen, file.status, storage, offset, end))
+      const isThere = inOrder.every(({ extent, overlap }) => {
         const { sighting, start, length } = overlap
         if (!now.has(extent.space, sighting.offset, start, length)) return false
         if (storage.proves && !this.#request.paranoid) return true
         return this.#isEqual(fd, extent.offset + start - extent.position, seen, sighting.offset, length)
       })
+      return isThere && isUnchanged(statFd(seen), file.status)
     } finally {
       close(seen)
     }
@@ -163,37 +170,9 @@ export class Sharing {
   }
 }
 
-/** Answers whether a range of a file still lies where it did. */
-class Coverage {
-  readonly #extents: readonly SharedExtent[]
-
-  constructor(extents: readonly SharedExtent[]) {
-    this.#extents = extents
-  }
-
-  has(space: string, offset: number, position: number, length: number): boolean {
-    const end = offset + length
-    let at = offset
-    for (let i = this.#find(offset); at < end; i++) {
-      const extent = this.#extents[i]
-      if (!extent || extent.space !== space || extent.offset > at || extent.offset + extent.length <= at)
-        return false
-      if (extent.position - extent.offset !== position - offset) return false
-      at = extent.offset + extent.length
-    }
-    return true
-  }
-
-  #find(offset: number): number {
-    let low = 0
-    let high = this.#extents.length
-    while (low < high) {
-      const middle = (low + high) >>> 1
-      if ((this.#extents[middle] as SharedExtent).offset <= offset) low = middle + 1
-      else high = middle
-    }
-    return low - 1
-  }
+/** Where in the earlier file it lay, in bytes. */
+function offsetOf({ overlap }: Candidate): number {
+  return overlap.sighting.offset
 }
 
 /** In nanoseconds, the same for all threads. */

@@ -2,8 +2,9 @@ import { latin1, latin1Bytes } from '../format/latin1.js'
 import { seekData, seekHole, syncFilesystem } from '../sys/file.js'
 import { type Directory, pathOf } from './directory-tree.js'
 import type { WalkedFile } from './file-walk.js'
-import { isUntold, physicalPlace, type Storage, Storages, sharedExtents } from './shared-extents.js'
+import { isUntold, physicalPlace, sharedExtents } from './shared-extents.js'
 import { type StorageRange, StorageRows } from './storage-rows.js'
+import { type Storage, Storages } from './storages.js'
 
 /** A file whose storage is known; sizes in bytes. */
 export interface SurveyedFile {
@@ -60,11 +61,9 @@ export class StorageSurvey {
 
   #map({ fd, status, directory, name }: WalkedFile, storage: Storage): void {
     const { size } = status
-    const extents = sharedExtents(fd, status, storage, 0, size)
     const file = this.files.push(new FileOfDirectory(directory, name, size, dataOf(fd, size))) - 1
-    this.hasUntold ||= isUntold(storage)
-    this.hasUnproven ||= extents.length > 0 && !storage.proves
-    for (const { space, offset, position, length } of extents) {
+    for (const { space, offset, position, length } of sharedExtents(fd, status, storage, 0, size)) {
+      this.hasUnproven ||= !storage.proves
       let known = this.#spaces.get(space)
       if (!known) {
         known = { blockSize: storage.blockSize, rows: new StorageRows() }
@@ -72,6 +71,7 @@ export class StorageSurvey {
       }
       known.rows.add(file, offset, position, length)
     }
+    this.hasUntold ||= isUntold(storage)
   }
 
   /** All storage that was found, in the order of its addresses. */

@@ -91,6 +91,7 @@ export class TreeComparison {
 
   close(): void {
     this.#closeFile()
+    this.#content.close()
     this.#tree.close()
   }
 
@@ -205,7 +206,7 @@ export class TreeComparison {
     this.#request.summary.logicalBytes += length
     if (open) open.offset += length
     if (!difference) return
-    if (open && difference.isContent) open.file.isEqual = false
+    if (open && difference.isContent) this.#content.differs(open)
     if (!file.differs) this.#differs(file.path, difference.message)
     file.differs = true
   }

@@ -29,9 +29,15 @@ const buffer = Buffer.alloc(HEADER + ROWS * ROW)
  * The rows that touch `length` bytes from `offset`, after the file was written back: FS_IOC_FIEMAP with
  * FIEMAP_FLAG_SYNC. Only for regular files: others answer with nonsense or a kernel warning.
  *
+ * @param enough - when there are as many rows, the rest is left out
  * @throws SYSTEM_CALL, EOPNOTSUPP where the filesystem has no such map
  */
-export function fiemap(fd: number, offset: number, length: number): FiemapRow[] {
+export function fiemap(
+  fd: number,
+  offset: number,
+  length: number,
+  enough = Number.POSITIVE_INFINITY,
+): FiemapRow[] {
   const rows: FiemapRow[] = []
   const end = offset + length
   for (let at = offset; at < end; ) {
@@ -45,7 +51,7 @@ export function fiemap(fd: number, offset: number, length: number): FiemapRow[] 
     const count = buffer.readUInt32LE(20)
     for (let i = 0; i < count; i++) rows.push(readRow(HEADER + i * ROW))
     const last = rows.at(-1)
-    if (count < ROWS || !last || last.flags & FIEMAP_EXTENT_LAST) break
+    if (count < ROWS || !last || last.flags & FIEMAP_EXTENT_LAST || rows.length >= enough) break
     at = last.logical + last.length
   }
   return rows
