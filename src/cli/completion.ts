@@ -2,6 +2,7 @@ import type { Command } from './command.js'
 import { bashCompletion } from './completion/bash.js'
 import { fishCompletion } from './completion/fish.js'
 import { zshCompletion } from './completion/zsh.js'
+import { print } from './print.js'
 
 const SCRIPTS = { bash: bashCompletion, zsh: zshCompletion, fish: fishCompletion }
 
@@ -11,5 +12,5 @@ export async function runCompletion(
   [shell = '']: readonly string[],
   commands: readonly Command[],
 ): Promise<void> {
-  process.stdout.write(SCRIPTS[shell as keyof typeof SCRIPTS](commands))
+  await print(SCRIPTS[shell as keyof typeof SCRIPTS](commands))
 }

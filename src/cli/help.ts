@@ -1,5 +1,6 @@
 import type { Command } from './command.js'
 import { OPTIONS, type OptionDeclaration, type OptionName } from './options.js'
+import { print } from './print.js'
 import { DESCRIPTION, EXIT_STATUS, SHORT_FORMS } from './program.js'
 import { type Style, styler } from './style.js'
 import { wrap } from './wrap.js'
@@ -18,7 +19,7 @@ export async function runHelp(
   const command = commands.find(
     ({ name: own, letter }) => name !== undefined && (own === name || letter === name),
   )
-  stdout.write(command ? commandHelp(command, width, style) : programHelp(commands, width, style))
+  await print(command ? commandHelp(command, width, style) : programHelp(commands, width, style))
 }
 
 export function programHelp(commands: readonly Command[], width: number, style: Style): string {

@@ -5,7 +5,7 @@ import t from 'tap'
 import { COMMANDS } from '../../src/cli/commands.js'
 import { commandHelp, programHelp } from '../../src/cli/help.js'
 import { OPTIONS, type OptionDeclaration } from '../../src/cli/options.js'
-import { CLI, reftar, run, scratch } from './run.js'
+import { CLI, reftar, run, scratch, shell } from './run.js'
 
 const { version } = JSON.parse(fs.readFileSync(new URL('../../package.json', import.meta.url), 'utf8'))
 const plain = (_: string, text: string) => text
@@ -113,4 +113,13 @@ t.test('the table of README names every option, and who takes it', async t => {
     declared.set(`--${name}${option.value ? `=${option.value}` : ''}`, of)
   }
   t.same(Object.fromEntries([...told].sort()), Object.fromEntries([...declared].sort()))
+})
+
+t.test('nobody takes what is said', async t => {
+  for (const argv of ['help', 'create --help', 'completion zsh', '--version']) {
+    const full = await shell(`"$NODE" "$CLI" ${argv} > /dev/full`)
+    t.match(full, { code: 2, stderr: 'reftar: write: no space left on device (ENOSPC)\n' }, argv)
+    const broken = await shell(`(sleep 0.1; exec "$NODE" "$CLI" ${argv}) | true`)
+    t.match(broken, { code: 2, stderr: 'reftar: write: broken pipe (EPIPE)\n' }, argv)
+  }
 })
