@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
+import { anchors, links } from './support/markdown.js'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 const { NODE_OPTIONS: _, ...env } = process.env
@@ -21,18 +22,11 @@ t.test('docs/API.md is up to date: else npm run docs makes it', async t => {
   t.same([status, stdout + stderr], [0, ''], 'without a warning')
   const made = readFileSync(join(place, 'API.md'), 'utf8')
   t.equal(readFileSync(join(ROOT, 'docs/API.md'), 'utf8'), made)
-  const anchors = new Set(Array.from(made.matchAll(/^#+ (.+)$/gm), ([, title = '']) => anchorOf(title)))
-  for (const [, id = ''] of made.matchAll(/<a id="([^"]+)">/g)) anchors.add(id)
-  const links = Array.from(made.matchAll(/\]\(#([^)]+)\)/g), ([, anchor = '']) => anchor)
-  t.ok(links.length > 100)
-  const counted = links.filter(link => !anchors.has(link) && !anchors.has(link.replace(/-\d+$/, '')))
-  t.same(counted, [])
+  const known = anchors(made)
+  const internal = links(made).filter(link => link.startsWith('#'))
+  t.ok(internal.length > 100)
+  t.same(
+    internal.filter(link => !known.has(link.slice(1))),
+    [],
+  )
 })
-
-/** As GitHub makes it of a heading. */
-function anchorOf(title: string): string {
-  return title
-    .toLowerCase()
-    .replace(/[^\w -]/g, '')
-    .replaceAll(' ', '-')
-}

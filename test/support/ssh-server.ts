@@ -12,7 +12,7 @@ const SSHD = '/usr/sbin/sshd'
 const EMPTY = '/run/sshd'
 
 export interface SshServer {
-  /** For `ssh -F`: the host is called `target`. */
+  /** For `ssh -F`: the host is called `target`, or `backup`. */
   readonly config: string
   /** A directory with the command `reftar`, which is in the PATH of the host. */
   readonly bin: string
@@ -20,8 +20,15 @@ export interface SshServer {
   sessions(): number[]
 }
 
-/** Ends with the test. Where there is no sshd the test gets a skipped assertion, and in CI an error. */
-export async function sshServer(t: SkippableTest): Promise<SshServer | undefined> {
+/**
+ * Ends with the test. Where there is no sshd the test gets a skipped assertion, and in CI an error.
+ *
+ * @param prefix - goes ahead of the command, which it runs in its place
+ */
+export async function sshServer(
+  t: SkippableTest,
+  prefix: readonly string[] = [],
+): Promise<SshServer | undefined> {
   if (!fs.existsSync(SSHD)) {
     const reason = `no ${SSHD}`
     const { CI } = process.env
@@ -60,7 +67,7 @@ export async function sshServer(t: SkippableTest): Promise<SshServer | undefined
   )
   const config = file(
     'ssh_config',
-    'Host target',
+    'Host target backup',
     'HostName 127.0.0.1',
     `Port ${port}`,
     `IdentityFile ${userKey}`,
@@ -70,7 +77,8 @@ export async function sshServer(t: SkippableTest): Promise<SshServer | undefined
     'BatchMode yes',
     'LogLevel ERROR',
   )
-  const sshd = spawn(SSHD, ['-D', '-e', '-f', server], { stdio: ['ignore', 'ignore', 'pipe'] })
+  const [program = SSHD, ...args] = [...prefix, SSHD, '-D', '-e', '-f', server]
+  const sshd = spawn(program, args, { stdio: ['ignore', 'ignore', 'pipe'] })
   t.teardown(() => void sshd.kill())
   await listening(sshd)
   return { config, bin, sessions: () => childrenOf(sshd.pid ?? 0) }

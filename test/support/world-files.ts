@@ -1,0 +1,81 @@
+// The files that the documents speak of.
+import { execFileSync } from 'node:child_process'
+import * as fs from 'node:fs'
+import { join } from 'node:path'
+import { SEGMENT_MAGIC } from '../../src/format/constants.js'
+import { MIB, noise, overwrite, reflink } from './trees.js'
+import type { World } from './world.js'
+
+const IMAGE = 16 * MIB
+const CACHEDIR_TAG = 'Signature: 8a477f597d28d172789f06886806bc55\n'
+
+/** In /srv and in the working directory. */
+export async function fillWorld(world: World): Promise<void> {
+  const { here } = world
+  for (const place of [here, world.own('srv')])
+    for (const name of ['images', 'vm']) makeImages(join(place, name))
+  for (const name of ['restored', 'rescued', '.snapshots']) fs.mkdirSync(world.own(`srv/${name}`))
+  makeProject(join(here, 'project'))
+  execFileSync('cp', ['-a', join(here, 'project'), world.own('srv/project')])
+  makeLayers(here)
+  const made = await world.run('reftar create -f images.reftar -C /srv images')
+  if (made.code !== 0) throw new Error(made.stderr)
+  await makeDamaged(world)
+}
+
+/** A template, and two that were cloned from it and have changed since. */
+function makeImages(directory: string): void {
+  fs.mkdirSync(directory)
+  const template = join(directory, 'template.img')
+  fs.writeFileSync(template, noise(IMAGE, directory))
+  for (const [name, at, length] of [
+    ['web.img', 4 * MIB, MIB],
+    ['db.img', 8 * MIB, 3 * MIB],
+  ] as const) {
+    const clone = join(directory, name)
+    reflink(template, clone)
+    overwrite(clone, at, noise(length, name))
+  }
+}
+
+function makeProject(directory: string): void {
+  for (const name of ['src', 'node_modules/left-pad', 'cache'])
+    fs.mkdirSync(join(directory, name), { recursive: true })
+  fs.writeFileSync(join(directory, 'src/index.js'), "import 'left-pad'\n")
+  fs.writeFileSync(join(directory, 'src/index.o'), noise(5000))
+  fs.writeFileSync(join(directory, '.gitignore'), '*.o\n')
+  fs.writeFileSync(
+    join(directory, 'node_modules/left-pad/index.js'),
+    'export default String.prototype.padStart\n',
+  )
+  fs.writeFileSync(join(directory, 'cache/CACHEDIR.TAG'), CACHEDIR_TAG)
+  fs.writeFileSync(join(directory, 'cache/object'), noise(100_000))
+}
+
+/** Of an overlay: what is below, and what a container has written. */
+function makeLayers(directory: string): void {
+  for (const name of ['lower/etc', 'lower/tmp', 'upper', 'work', 'merged'])
+    fs.mkdirSync(join(directory, name), { recursive: true })
+  fs.writeFileSync(join(directory, 'lower/etc/passwd'), 'root:x:0:0::/root:/bin/sh\n')
+  fs.writeFileSync(join(directory, 'lower/etc/motd'), 'hello\n')
+  reflink(join(directory, 'vm/template.img'), join(directory, 'lower/tmp/disk'))
+}
+
+/** An archive of which one segment is gone: with a part of one file, and with some small ones and their names. */
+async function makeDamaged(world: World): Promise<void> {
+  const tree = join(world.here, 'damaged')
+  fs.mkdirSync(join(tree, 'images'), { recursive: true })
+  // A segment ends before its blocks pass 4 MiB.
+  fs.writeFileSync(join(tree, 'images/db.img'), noise(4 * MIB, 'db'))
+  for (let i = 1; i <= 13; i++)
+    fs.writeFileSync(join(tree, `images/log-${String(i).padStart(2, '0')}`), noise(3000, i))
+  fs.writeFileSync(join(tree, 'images/web.img'), noise(6 * MIB, 'web'))
+  const { code, stderr } = await world.run(
+    'reftar create -f damaged.reftar -C damaged images && rm -r damaged',
+  )
+  if (code !== 0) throw new Error(stderr)
+  const archive = join(world.here, 'damaged.reftar')
+  const bytes = fs.readFileSync(archive)
+  const second = bytes.indexOf(SEGMENT_MAGIC, bytes.indexOf(SEGMENT_MAGIC) + 1)
+  overwrite(archive, second, Buffer.alloc(4096))
+}
