@@ -12,22 +12,31 @@ const CACHEDIR_TAG = 'Signature: 8a477f597d28d172789f06886806bc55\n'
 /** In /srv and in the working directory. */
 export async function fillWorld(world: World): Promise<void> {
   const { here } = world
-  for (const place of [here, world.own('srv')])
-    for (const name of ['images', 'vm']) makeImages(join(place, name))
+  for (const name of ['images', 'vm']) {
+    makeImages(join(here, name), `here ${name}`)
+    makeImages(world.own(`srv/${name}`), `srv ${name}`)
+  }
   for (const name of ['restored', 'rescued', '.snapshots']) fs.mkdirSync(world.own(`srv/${name}`))
   makeProject(join(here, 'project'))
   execFileSync('cp', ['-a', join(here, 'project'), world.own('srv/project')])
-  makeLayers(here)
-  const made = await world.run('reftar create -f images.reftar -C /srv images')
-  if (made.code !== 0) throw new Error(made.stderr)
+  await makeLayers(world)
+  // What it would clone is shared with more than the documents tell of.
+  for (const script of ['create -f images.reftar -C /srv images', 'create -f vm.reftar vm']) {
+    const { code, stderr } = await world.run(`reftar ${script} --no-zero-copy`)
+    if (code !== 0) throw new Error(stderr)
+  }
   await makeDamaged(world)
 }
 
-/** A template, and two that were cloned from it and have changed since. */
-function makeImages(directory: string): void {
+const templates = new Map<string, Buffer>()
+
+/** A template, and two that were cloned from it and have changed since; with other bytes for every seed. */
+function makeImages(directory: string, seed: string): void {
   fs.mkdirSync(directory)
   const template = join(directory, 'template.img')
-  fs.writeFileSync(template, noise(IMAGE, directory))
+  const bytes = templates.get(seed) ?? noise(IMAGE, seed)
+  templates.set(seed, bytes)
+  fs.writeFileSync(template, bytes)
   for (const [name, at, length] of [
     ['web.img', 4 * MIB, MIB],
     ['db.img', 8 * MIB, 3 * MIB],
@@ -52,24 +61,29 @@ function makeProject(directory: string): void {
   fs.writeFileSync(join(directory, 'cache/object'), noise(100_000))
 }
 
-/** Of an overlay: what is below, and what a container has written. */
-function makeLayers(directory: string): void {
-  for (const name of ['lower/etc', 'lower/tmp', 'upper', 'work', 'merged'])
+/** Of an overlay: what is below, and what a container has written and removed. */
+async function makeLayers({ here: directory, run }: World): Promise<void> {
+  for (const name of ['lower/etc', 'lower/opt/old', 'lower/tmp', 'upper', 'work', 'merged'])
     fs.mkdirSync(join(directory, name), { recursive: true })
   fs.writeFileSync(join(directory, 'lower/etc/passwd'), 'root:x:0:0::/root:/bin/sh\n')
   fs.writeFileSync(join(directory, 'lower/etc/motd'), 'hello\n')
   reflink(join(directory, 'vm/template.img'), join(directory, 'lower/tmp/disk'))
+  const { code, stderr } = await run(`
+    mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work merged
+    rm merged/etc/motd
+    rm -r merged/opt && mkdir merged/opt
+    cp --reflink=always merged/tmp/disk merged/tmp/disk-2
+    umount merged`)
+  if (code !== 0) throw new Error(stderr)
 }
 
 /** An archive of which one segment is gone: with a part of one file, and with some small ones and their names. */
 async function makeDamaged(world: World): Promise<void> {
   const tree = join(world.here, 'damaged')
   fs.mkdirSync(join(tree, 'images'), { recursive: true })
-  // A segment ends before its blocks pass 4 MiB.
-  fs.writeFileSync(join(tree, 'images/db.img'), noise(4 * MIB, 'db'))
-  for (let i = 1; i <= 13; i++)
-    fs.writeFileSync(join(tree, `images/log-${String(i).padStart(2, '0')}`), noise(3000, i))
-  fs.writeFileSync(join(tree, 'images/web.img'), noise(6 * MIB, 'web'))
+  // A segment ends before its blocks pass 4 MiB: the second one has the end of the second file, and all that comes then.
+  for (const name of ['db.img', 'web.img']) fs.writeFileSync(join(tree, 'images', name), noise(3 * MIB, name))
+  for (let i = 1; i <= 13; i++) fs.writeFileSync(join(tree, `images/web.log.${i}`), noise(3000, i))
   const { code, stderr } = await world.run(
     'reftar create -f damaged.reftar -C damaged images && rm -r damaged',
   )
