@@ -38,7 +38,10 @@ const INSTEAD: readonly (readonly [written: string, run: string, why: string])[]
 ]
 
 /** Commands that end with another status than 0, by how they begin. */
-const STATUS: Readonly<Record<string, number>> = { 'reftar extract --salvage': 1 }
+const STATUS: Readonly<Record<string, number>> = {
+  'reftar extract --salvage': 1,
+  'reftar extract -f images.reftar -C /mnt/usb': 2,
+}
 
 /** What snippets of TypeScript take for granted, besides what they import and what reftar exports. */
 const GIVEN: Readonly<Record<string, string>> = {

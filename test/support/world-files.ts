@@ -13,6 +13,7 @@ const MADE: readonly (readonly [spokenOf: RegExp, make: (world: World) => void |
   [/\bvm\b/, world => makeImages(world, 'vm')],
   [/\bproject\b/, ({ here }) => makeProject(join(here, 'project'))],
   [/\bupper\b/, makeLayers],
+  [/\/mnt\/usb\b/, ({ mountSmall }) => mountSmall('mnt/usb', IMAGE)],
   [/\bimages\.reftar\b/, world => makeArchive(world, '-f images.reftar -C /srv images')],
   [/\bvm\.reftar\b/, world => makeArchive(world, '-f vm.reftar vm')],
   [/\bdamaged\.reftar\b/, makeDamaged],

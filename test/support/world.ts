@@ -35,6 +35,8 @@ export interface World {
   readonly bin: string
   /** On the machine itself, what is in a directory that it has of its own. */
   own(path: string): string
+  /** Mounts a tmpfs there. */
+  mountSmall(path: string, bytes: number): void
   /** By bash. */
   run(script: string): Promise<Ended>
 }
@@ -57,6 +59,12 @@ export function newWorld(t: SkippableTest): World | undefined {
     here: at('here'),
     bin: at('bin'),
     own: path => at('own', path),
+    mountSmall(path, bytes) {
+      const mountPoint = at('own', path)
+      fs.mkdirSync(mountPoint, { recursive: true })
+      execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${bytes}`, 'none', mountPoint])
+      t.teardown(() => void execFileSync('umount', [mountPoint]))
+    },
     run(script) {
       const command = [...BARE, ...variables, ...inside(at('own')), 'bash', '-euo', 'pipefail', '-c', script]
       return run(command, { cwd: at('here') })
