@@ -422,7 +422,7 @@ t.test('absolute paths stay absolute', async t => {
 t.test('usage of the command', async t => {
   const { code, stderr } = await reftar(['sharing'])
   t.equal(code, 2)
-  t.match(stderr, /^reftar: missing required argument 'path'\n/)
+  t.match(stderr, /^reftar: no PATH, expected at least one\n/)
   const help = await reftar(['sharing', '--help'])
   t.match(help.stdout.toString(), /^Usage: reftar sharing .*--directory.*--content.*--verbose.*--json/s)
 })

@@ -6,7 +6,7 @@ import { run, scratch, shell } from './run.js'
 
 /** What the command writes to stderr, or to a terminal. */
 async function said(environment: string, onTerminal: boolean, argv: string): Promise<string> {
-  const command = `env -u NO_COLOR -u FORCE_COLOR -u COLORTERM TERM=xterm-256color ${environment} "$NODE" "$CLI" ${argv}`
+  const command = `env -i TERM=xterm-256color ${environment} "$NODE" "$CLI" ${argv}`
   const { stdout, stderr } = await run(
     onTerminal ? ['script', '-qec', command, '/dev/null'] : ['bash', '-c', command],
   )
