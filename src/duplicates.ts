@@ -30,16 +30,23 @@ interface FilePlace {
  * Reads all files as {@link create} does, and finds what is equal in them but not shared, the largest first. Paths are
  * those of the entries of an archive.
  *
+ * @param progress - told how much was read
+ *
  * @throws as treeSource does; the promise rejects
  */
 export async function findDuplicates(
   paths: Iterable<Uint8Array>,
+  progress: { bytesRead: number },
   options: TreeOptions,
 ): Promise<Duplicate[]> {
   const { signal, ...rest } = options
-  const stages = [treeSource(paths, rest), blockSplitter(), crcDedup()] as const
+  const tree = treeSource(paths, rest)
+  const stages = [tree, blockSplitter(), crcDedup()] as const
   const tally = new DuplicateTally()
-  for await (const record of composeOrigin<ArchiveRecord, object>(stages, {}, signal)) tally.take(record)
+  for await (const record of composeOrigin<ArchiveRecord, object>(stages, {}, signal)) {
+    tally.take(record)
+    progress.bytesRead = tree.summary.bytesRead
+  }
   return tally.duplicates()
 }
 

@@ -32,7 +32,7 @@ export {
   type Time,
   type Xattr,
 } from './record.js'
-export { type SharingOptions, sharing } from './sharing.js'
+export { type SharingOptions, type SharingProgress, sharing } from './sharing.js'
 export type {
   FilePlace,
   FileUsage,

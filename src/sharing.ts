@@ -8,12 +8,24 @@ import { StorageSurvey } from './fs/storage-survey.js'
 import { type SharingReport, SharingTally } from './sharing-report.js'
 import { Turn } from './stream/turn.js'
 
+/** How far {@link sharing} has come. */
+export interface SharingProgress {
+  /** Whose storage is known. */
+  files: number
+  /** Sum of their sizes, in bytes. */
+  logicalBytes: number
+  /** With `content`: in bytes. */
+  bytesRead: number
+}
+
 /** What {@link sharing} takes. */
 export interface SharingOptions extends Common {
   /** Where relative paths begin; the working directory by default. */
   readonly directory?: Path
   /** Read all files, and find what is equal in them but not shared; false by default. */
   readonly content?: boolean
+  /** Counted up as it goes on, for whoever looks at it meanwhile. */
+  readonly progress?: SharingProgress
 }
 
 /**
@@ -25,6 +37,7 @@ export interface SharingOptions extends Common {
  */
 export async function sharing(paths: Iterable<Path>, options: SharingOptions = {}): Promise<SharingReport> {
   const { directory = '.', content = false, onEvent = () => undefined, signal } = options
+  const { progress = { files: 0, logicalBytes: 0, bytesRead: 0 } } = options
   const list = pathList(paths)
   const selection = selectPaths(list, () => undefined)
   const shown = (path: Uint8Array) => shownPath(selection, path)
@@ -45,6 +58,8 @@ export async function sharing(paths: Iterable<Path>, options: SharingOptions = {
     try {
       const waiting = survey.take(file)
       if (waiting) await waiting
+      progress.files++
+      progress.logicalBytes += file.status.size
     } catch (error) {
       if (!(error instanceof ReftarError)) throw error
       onProblem('SOURCE_SKIPPED', shown(pathOf(file.directory, file.name)), leftOut(error))
@@ -59,7 +74,7 @@ export async function sharing(paths: Iterable<Path>, options: SharingOptions = {
   }
   if (!content) return tally.report(problems)
 
-  const duplicates = await findDuplicates(list, {
+  const duplicates = await findDuplicates(list, progress, {
     directory,
     ...(signal && { signal }),
     onEvent(event) {

@@ -6,7 +6,7 @@ import t, { type Test } from 'tap'
 import type { ReftarEvent } from '../src/event.js'
 import { type SharingOptions, sharing } from '../src/sharing.js'
 import type { SharingReport, Usage } from '../src/sharing-report.js'
-import { type Ended, reftar, unprivileged } from './cli/run.js'
+import { type Ended, reftar, scratch, unprivileged } from './cli/run.js'
 import { cloneRange, fiemap, regularFiles, sharedBytes, storage } from './support/fiemap.js'
 import { type FilesystemName, testDirectory } from './support/filesystems.js'
 import {
@@ -406,6 +406,18 @@ t.test('what is no file', async t => {
   t.equal(named.summary.files, 2, 'one that was asked for twice')
   t.equal((await report(t, directory, ['link/a'])).summary.files, 1, 'on the way, links are followed')
   t.equal(await descriptorsAfter(before), before)
+})
+
+t.test('how far it has come', async t => {
+  const directory = scratch(t)
+  for (const name of ['a', 'b']) fs.writeFileSync(join(directory, name), noise(MIB, name))
+  fs.writeFileSync(join(directory, 'c'), noise(MIB, 'a'))
+  const progress = { files: 0, logicalBytes: 0, bytesRead: 0 }
+  await sharing(['.'], { directory, progress })
+  t.same(progress, { files: 3, logicalBytes: 3 * MIB, bytesRead: 0 })
+  const read = { files: 0, logicalBytes: 0, bytesRead: 0 }
+  await sharing(['.'], { directory, progress: read, content: true })
+  t.same(read, { files: 3, logicalBytes: 3 * MIB, bytesRead: 3 * MIB })
 })
 
 t.test('absolute paths stay absolute', async t => {

@@ -159,7 +159,7 @@ const sharing = command({
     'Reads the maps of files, and tells which ranges of which of them share storage, and what that saves.',
   ],
   operand: { name: 'PATH', isRequired: true, meaning: 'files and directories; what is in them counts' },
-  options: ['directory', 'content', 'verbose', 'json', 'help'],
+  options: ['directory', 'content', 'verbose', 'json', 'progress', 'no-progress', 'help'],
   wording: { verbose: 'every range and every file, not only the largest' },
   examples: [
     { command: 'reftar sharing images', meaning: 'what is shared among the files of a directory' },

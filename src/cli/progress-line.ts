@@ -11,7 +11,7 @@ export interface Figures {
   /** The sizes of files together, as far as they have come. */
   readonly logicalBytes: number
   /** Of these, what is stored or cloned as a reference to other data. */
-  readonly sharedBytes: number
+  readonly sharedBytes?: number
 }
 
 /** At a moment. */
@@ -64,16 +64,17 @@ export function progressLine(snapshot: Snapshot, width: number): string {
 function partsOf(snapshot: Snapshot): Part[] {
   const { entries, bytesRead, totalBytes, logicalBytes, sharedBytes, seconds } = snapshot
   const { bytesPerSecond, secondsLeft } = snapshot
+  const isRead = bytesRead === totalBytes
   const parts: (Part | undefined)[] = [
     { text: `${count(entries, 'entry', 'entries')},`, rank: 5 },
     { text: `${short(logicalBytes)}:`, rank: 1 },
     { text: `${short(bytesRead)} read,`, rank: 0 },
-    { text: `${short(sharedBytes)} shared,`, rank: 4 },
-    { text: `${short(bytesPerSecond)}/s,`, rank: 3 },
+    sharedBytes === undefined ? undefined : { text: `${short(sharedBytes)} shared,`, rank: 4 },
+    isRead ? undefined : { text: `${short(bytesPerSecond)}/s,`, rank: 3 },
     { text: `${clock(Math.floor(seconds))} so far,`, rank: 7 },
     totalBytes ? { text: `${Math.floor((bytesRead / totalBytes) * 100)} %,`, rank: 6 } : undefined,
     secondsLeft === undefined ? undefined : { text: `${clock(secondsLeft)} left`, rank: 2 },
-    bytesRead === totalBytes ? { text: 'finishing', rank: 2 } : undefined,
+    isRead ? { text: 'finishing', rank: 2 } : undefined,
   ]
   return parts.filter(part => part !== undefined)
 }

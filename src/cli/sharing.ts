@@ -9,6 +9,7 @@ export interface SharingCommand {
   readonly directory: string
   readonly content: boolean
   readonly verbose: boolean
+  readonly progress?: boolean
   readonly json: boolean
 }
 
@@ -20,8 +21,11 @@ const BATCH = 1000
 export async function runSharing(command: SharingCommand, paths: readonly string[]): Promise<void> {
   const { directory, content, verbose, json } = command
   const output = new Output({ ...command, stdoutIsTaken: false })
-  await run(output, async signal => {
-    const report = await sharing(paths, { directory, content, signal, onEvent: output.event })
+  await run(output, async (signal, progress) => {
+    const found = { files: 0, logicalBytes: 0, bytesRead: 0 }
+    progress.follow(() => ({ ...found, entries: found.files }))
+    const options = { directory, content, signal, progress: found }
+    const report = await sharing(paths, { ...options, onEvent: output.event })
     if (json) {
       await each(jsonObjects(report), signal, object => output.object(object))
     } else {

@@ -3,7 +3,17 @@ import { drive, type Items, type Put } from '../steps.js'
 import { Turn } from './turn.js'
 import { watchDestination, watchSource } from './watch.js'
 
-/** A live view of what a stage has done; final once the stream has finished. */
+/**
+ * A live view of what a stage has done, to be looked at whenever somebody wants to know how far it is; final once the
+ * stream has finished.
+ *
+ * @example
+ * ```ts
+ * const archive = extract('/restored')
+ * const timer = setInterval(() => console.log(archive.summary.archive.archiveBytes), 250)
+ * await pipeline(createReadStream('images.reftar'), archive).finally(() => clearInterval(timer))
+ * ```
+ */
 export interface Live<S> {
   readonly summary: Readonly<S>
   /** Ends the stream before its time, and rolls back. */

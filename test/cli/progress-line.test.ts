@@ -45,7 +45,12 @@ t.test('what is not known is not told', async t => {
     progressLine({ ...stalled, seconds: 59 }, 199),
     '123456 entries, 980 GiB: 100 GiB read, 850 GiB shared, 350 MiB/s, 0:59 so far, 50 %',
   )
-  t.match(progressLine({ ...stalled, bytesRead: 200 * GIB }, 79), /shared, 350 MiB\/s, finishing$/)
+  t.match(progressLine({ ...stalled, bytesRead: 200 * GIB }, 79), /shared, 100 %, finishing$/)
+  const { sharedBytes: ____, ...unshared } = unknown
+  t.equal(
+    progressLine({ ...unshared, bytesRead: 0, bytesPerSecond: 0 }, 199),
+    '123456 entries, 980 GiB: 0 B read, 0 B/s, 5:12 so far',
+  )
   t.notMatch(progressLine({ ...HALF, bytesRead: 0, totalBytes: 0 }, 199), /NaN|Infinity/)
 })
 
