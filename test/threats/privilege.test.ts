@@ -489,15 +489,19 @@ t.test("M10 an archive of one's own is checked like any other", async t => {
     const { stdout } = await reftar([command, '--help'])
     t.notMatch(
       stdout.toString(),
-      /trust|no-check|force|insecure|unsafe|absolute/i,
+      /trust|no-check|insecure|unsafe|absolute/i,
       `${command} has no such option`,
     )
   }
   const code: ErrorCode = 'UNSAFE_NAME'
   fs.writeFileSync(path, unsorted(file('../x')))
-  const { code: status, stdout } = await reftar(['extract', '--json', '-f', path, '-C', place.target])
-  t.equal(status, 2)
-  t.match(JSON.parse(stdout.toString().split('\n')[0] ?? ''), { type: 'error', code })
+  // It is of room that --force does not ask.
+  for (const options of [[], ['--force']]) {
+    const argv = ['extract', '--json', '-f', path, '-C', place.target, ...options]
+    const { code: status, stdout } = await reftar(argv)
+    t.equal(status, 2)
+    t.match(JSON.parse(stdout.toString().split('\n')[0] ?? ''), { type: 'error', code })
+  }
 })
 
 t.test('M8 the error of a file without an end says where it is', async t => {
