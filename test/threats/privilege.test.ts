@@ -487,11 +487,7 @@ t.test("M10 an archive of one's own is checked like any other", async t => {
   const path = join(place.base, 'archive')
   for (const command of ['extract', 'list', 'verify']) {
     const { stdout } = await reftar([command, '--help'])
-    t.notMatch(
-      stdout.toString(),
-      /trust|no-check|insecure|unsafe|absolute/i,
-      `${command} has no such option`,
-    )
+    t.notMatch(stdout.toString(), /trust|no-check|insecure|unsafe|absolute/i, `${command} has no such option`)
   }
   const code: ErrorCode = 'UNSAFE_NAME'
   fs.writeFileSync(path, unsorted(file('../x')))
