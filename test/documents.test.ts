@@ -25,7 +25,8 @@ const NOT_RUN: Readonly<Record<string, string>> = {
   'npm ci && npm test': 'it is what runs this',
   '$ reftar extract -f images.reftar -C /srv\n11 entries':
     'a terminal shows it for a moment: test/progress.test.ts',
-  'reftar: 49.8 of 50.0 GiB': 'it ends an extraction to a target that keeps no sharing: test/summary.test.ts',
+  'reftar: 49.8 of 50.0 GiB':
+    'it ends an extraction to a target that keeps no sharing: test/summaries.test.ts',
 }
 
 /** What is run in place of what is written. */

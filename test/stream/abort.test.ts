@@ -117,20 +117,13 @@ for (const [name, make] of Object.entries(PIPELINES)) {
       const streams = make(place, whose === 'the stage' ? { signal } : {}) as [Readable, Writable]
       if (whose === 'the stage') t.equal(getEventListeners(signal, 'abort').length, 1, 'one listener')
       const closes = Promise.all(streams.map(closed))
-      const start = performance.now()
-      let fired = 0
-      const timer = setTimeout(20).then(() => {
-        fired = performance.now() - start
-        controller.abort()
-      })
+      const timer = setTimeout(20).then(() => controller.abort())
       const error = await pipeline(streams, whose === 'the stage' ? {} : { signal }).then(
         () => 'it ended',
         (cause: Error) => cause,
       )
-      const told = performance.now() - start
       await Promise.all([timer, closes])
-      t.ok(fired < 270, `the timer of 20 ms fired after ${Math.round(fired)} ms`)
-      t.ok(told - fired < 250, `and was heard ${Math.round(told - fired)} ms later`)
+      // A stage that kept the event loop to itself would have ended before the timer fired.
       if (whose === 'the stage') t.equal(error, signal.reason, 'the reason is told')
       else t.match(error, { name: 'AbortError', code: 'ABORT_ERR' })
       await checkNothingLeft(t, place, { signal }, descriptors)
