@@ -40,8 +40,6 @@ t.test('a filesystem that counts seconds takes longer', async t => {
 
 t.test('it does not wait for what is old, or for a clock that is ahead', async t => {
   for (const time of [0, Date.now() - 60_000, Date.now() + 3_600_000]) {
-    const start = performance.now()
-    await settle(changedAt(time))
-    t.ok(performance.now() - start < 1000)
+    t.equal(settle(changedAt(time)), undefined)
   }
 })

