@@ -39,7 +39,7 @@ t.test('a filesystem that counts seconds takes longer', async t => {
 })
 
 t.test('it does not wait for what is old, or for a clock that is ahead', async t => {
-  for (const time of [0, Date.now() - 60_000, Date.now() + 3_600_000]) {
-    t.equal(settle(changedAt(time)), undefined)
-  }
+  for (const time of [0, Date.now() - 60_000]) t.equal(settle(changedAt(time)), undefined)
+  // Else this takes an hour.
+  await settle(changedAt(Date.now() + 3_600_000))
 })
