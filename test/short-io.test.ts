@@ -118,7 +118,12 @@ t.test(
       const file = join(scratch(t), 'archive')
       fs.writeFileSync(file, archive)
 
-      const extracted = await underStrace(options, ['extract', '-f', file, '-C', directory], {}, prefix)
+      const extracted = await underStrace(
+        options,
+        ['extract', '--force', '-f', file, '-C', directory],
+        {},
+        prefix,
+      )
       t.match(extracted, { code: 2, stderr: new RegExp(`^reftar: 'tree/a': write: .*${error}.*\\n$`) }, what)
       t.same(namesBelow(directory), [], `${what}: nothing is left`)
       const writes = transfersOf(log, '/tree/a')
