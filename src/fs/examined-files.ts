@@ -33,7 +33,9 @@ export interface Batch {
 /** Numbers of a file. */
 const WIDTH = 21
 const NONE = -1
-/** How many bytes of content go into one batch at most, and how many files. */
+/** The most that is looked at of a file ahead of time, in bytes. */
+export const LARGEST_CONTENT = 64 * 1024
+/** A batch that has as many bytes of content is full, or as many files. */
 const BATCH_BYTES = 64 * 1024
 const BATCH_FILES = 256
 
@@ -44,7 +46,8 @@ export class BatchWriter {
   readonly #inodes: bigint[] = []
   readonly #numbers: number[] = []
   readonly #shared: number[] = []
-  readonly #contents: Uint8Array[] = []
+  /** Files are read into it, one behind the other. */
+  #contents: Uint8Array<ArrayBuffer> | undefined
   #bytes = 0
 
   get isEmpty(): boolean {
@@ -55,6 +58,13 @@ export class BatchWriter {
     return this.#names.length >= BATCH_FILES || this.#bytes >= BATCH_BYTES
   }
 
+  /** Memory to read the content of the next file into: at most {@link LARGEST_CONTENT}. */
+  room(length: number): Uint8Array {
+    this.#contents ??= new Uint8Array(BATCH_BYTES + LARGEST_CONTENT)
+    return this.#contents.subarray(this.#bytes, this.#bytes + length)
+  }
+
+  /** Takes in a file, with the content that {@link room} was given for. */
   add({ index, name, parent, began, ended, status, extras, shared, content }: ExaminedFile): void {
     if (this.#parents.at(-1) !== parent) this.#parents.push(parent)
     const { dev, ino, mode, nlink, uid, gid, size, blocks, modified, changed } = status
@@ -66,21 +76,12 @@ export class BatchWriter {
     this.#numbers.push(extras.flags ?? NONE, extras.project ?? NONE, extras.xattrs ? 0 : NONE)
     this.#numbers.push(shared.length, this.#bytes, content ? content.byteLength : NONE)
     for (const { offset, length, position } of shared) this.#shared.push(offset, length, position)
-    if (!content) return
-    this.#contents.push(content)
-    this.#bytes += content.byteLength
+    this.#bytes += content?.byteLength ?? 0
   }
 
   /** What was added, and nothing of it stays. */
   take(): Batch {
-    const contents = new Uint8Array(this.#bytes)
-    let at = 0
-    for (const content of this.#contents) {
-      contents.set(content, at)
-      at += content.byteLength
-    }
-    this.#bytes = 0
-    this.#contents.length = 0
+    const contents = this.#takeContents()
     return {
       names: this.#names.splice(0),
       parents: this.#parents.splice(0),
@@ -89,6 +90,18 @@ export class BatchWriter {
       shared: Float64Array.from(this.#shared.splice(0)),
       contents,
     }
+  }
+
+  /** A copy where most of the memory would be kept for nothing. */
+  #takeContents(): Uint8Array<ArrayBuffer> {
+    const contents = this.#contents?.subarray(0, this.#bytes) ?? new Uint8Array(0)
+    if (this.#bytes < BATCH_BYTES) {
+      this.#bytes = 0
+      return contents.slice()
+    }
+    this.#contents = undefined
+    this.#bytes = 0
+    return contents
   }
 }
 

@@ -2,19 +2,17 @@ import { workerData } from 'node:worker_threads'
 import { ReftarError } from '../errors.js'
 import { latin1Bytes } from '../format/latin1.js'
 import { openat, readEntries } from '../sys/directory.js'
-import { close, closingOnError, OPEN_FILE, readAt, startReading } from '../sys/file.js'
+import { close, closingOnError, OPEN_FILE, readInto, startReading } from '../sys/file.js'
 import { isUnchanged, S_IFDIR, S_IFREG, statFd, typeOf } from '../sys/status.js'
 import { byName } from './directory-entries.js'
 import { type Directory, DirectoryTree } from './directory-tree.js'
-import { BatchWriter, type ExaminedFile } from './examined-files.js'
+import { BatchWriter, type ExaminedFile, LARGEST_CONTENT } from './examined-files.js'
 import { fileMap } from './file-map.js'
 import { captureExtras } from './metadata.js'
 import { IS_OVER, type ReadAheadData, SENT, TAKEN, VISITED } from './read-ahead-state.js'
 import { isSettled } from './settle.js'
 import { Storages } from './storages.js'
 
-/** A larger file is left to who walks. In bytes. */
-const LARGEST = 64 * 1024
 /** Files that who walks is about to come by are left to it. */
 const MARGIN = 32
 /** A read that takes longer than this found nothing in the cache; in nanoseconds. */
@@ -118,7 +116,7 @@ class ReadAheadWalk {
     if (typeOf(opened) !== S_IFREG || nlink !== 1 || size === 0 || !isSettled(opened, Date.now()))
       return undefined
     const storage = this.#storages.of(fd, opened)
-    let isWhole = storage.proves && !storage.hasRealtime && size <= LARGEST
+    let isWhole = storage.proves && !storage.hasRealtime && size <= LARGEST_CONTENT
     if (!isWhole) return undefined
     const extras = captureExtras(fd, opened, storage.type, () => {
       isWhole = false
@@ -154,9 +152,10 @@ class ReadAheadWalk {
 
   #read(fd: number, size: number): Uint8Array {
     const began = now()
-    const content = readAt(fd, 0, size)
+    const content = this.#batch.room(size)
+    const length = readInto(fd, 0, content)
     if (now() - began > SLOW_READ) this.#cold = COLD_FILES
-    return content
+    return content.subarray(0, length)
   }
 
   get #isOver(): boolean {
