@@ -5,7 +5,7 @@ const common = { target: 'node20', platform: 'node', sourcemap: true } as const
 // A shell script whose second line is an expression of JavaScript, because a first line takes no options everywhere. Most of
 // what is made here is short-lived, and a young generation of the usual size would only take memory, in MiB.
 const START = `#!/usr/bin/env sh
-':' //; exec node --max-semi-space-size=2 "$0" "$@"
+':' //; exec node --expose-gc --max-semi-space-size=2 "$0" "$@"
 `
 
 /** CommonJS has no import.meta.url, which finds koffi at the first system call, and the thread. */

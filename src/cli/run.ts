@@ -1,5 +1,6 @@
 import { constants } from 'node:os'
 import { setTimeout } from 'node:timers/promises'
+import { collectOften } from './collector.js'
 import type { Output } from './output.js'
 import { Progress } from './progress.js'
 
@@ -37,6 +38,7 @@ export async function run(
     controller.abort()
   }
   for (const signal of SIGNALS) process.on(signal, interrupt)
+  collectOften()
   const progress = new Progress(output)
   output.onError(error => controller.abort(error))
   try {

@@ -6,6 +6,7 @@ import { countExtent, type ExtentBytes, noExtentBytes } from './extent-bytes.js'
 import type { ExtentRow } from './extent-row.js'
 import { latin1 } from './latin1.js'
 import { DEFAULT_LIMITS, EXPANSION_ALLOWANCE, type Limits } from './limits.js'
+import { OrdinalSet } from './ordinal-set.js'
 import { joinPath } from './path.js'
 
 interface OpenDirectory {
@@ -36,7 +37,7 @@ export class Structure {
   readonly #sorted: boolean
   readonly #limits: Limits
   readonly #stack: OpenDirectory[]
-  readonly #linked = new Set<number>()
+  readonly #linked = new OrdinalSet()
   #file: OpenFile | undefined
   #entries = 0
   #references = 0

@@ -15,7 +15,7 @@ interface Resident {
 
 const FEWEST_PAGES = 16
 /** In bytes. */
-const DEFAULT_MEMORY = 16 * 1024 * 1024
+const DEFAULT_MEMORY = 8 * 1024 * 1024
 
 /** Files of stores that nobody has any more. */
 const forgotten = new FinalizationRegistry<number>(close)
