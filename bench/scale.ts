@@ -28,6 +28,7 @@ const CASES: readonly Case[] = [
   { name: 'data', count: 4 * GIB, full: 512 * GIB, item: MIB, itemName: 'MiB', isRestored: false },
   { name: 'entries', count: 50_000, full: 500_000, item: 1, itemName: 'entry', isRestored: true },
   { name: 'references', count: 500_000, full: 5_000_000, item: 1, itemName: 'reference', isRestored: true },
+  { name: 'fragments', count: 50_000, full: 500_000, item: 1, itemName: 'reference', isRestored: true },
 ]
 
 const GENERATOR = [
@@ -39,7 +40,7 @@ const GENERATOR = [
 const CAT = ['sh', '-c', 'exec cat > /dev/null']
 
 const USAGE = `usage: npm run bench:scale [-- OPTIONS]
-  --full                1 TiB of data, a million entries, ten million references
+  --full                1 TiB of data, a million entries, ten million references, a million of them in one file
   --cases A,B           of ${CASES.map(({ name }) => name).join(', ')}
   --directory DIR       restore there, too, and archive that: on a filesystem that can reflink
   --cli FILE            measure another build of reftar`
