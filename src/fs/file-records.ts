@@ -102,17 +102,17 @@ export class FileRecords {
 
   /** The extents of a file that another thread looked at, and its end; undefined where more has to be known. */
   recordsOf(file: ExaminedFile, directory: Directory, name: Uint8Array): ArchiveRecord[] | undefined {
-    const { content, status, ended } = file
-    if (!content) {
-      const references = this.#sharing.references(file)
-      if (!references) return undefined
-      this.#tally.sharedBytes += status.size
+    const { size } = file.status
+    const references = this.#sharing.references(file)
+    if (references) {
+      this.#tally.sharedBytes += size
       return [...references, WHOLE]
     }
-    const source = this.#sharing.sources.add({ directory, name, status, examined: ended, isTrusted: true })
-    this.#tally.dataBytes += status.size
-    this.#tally.bytesRead += status.size
-    return [{ kind: 'data', bytes: content, mayBeShared: false, from: { source, offset: 0 } }, WHOLE]
+    const data = this.#sharing.first(file, directory, name, this.#tally.dataBytes)
+    if (!data) return undefined
+    this.#tally.dataBytes += size
+    this.#tally.bytesRead += size
+    return [data, WHOLE]
   }
 
   /** The extents of a file, or of its clone, and its end. */

@@ -1,10 +1,10 @@
-import type { Reference } from '../record.js'
+import type { Data, Reference } from '../record.js'
 import { openat } from '../sys/directory.js'
 import { close, OPEN_FILE, readAt } from '../sys/file.js'
-import { isUnchanged, type Status, statFd } from '../sys/status.js'
+import { isSameFile, isUnchanged, type Status, statFd } from '../sys/status.js'
 import { Coverage } from './coverage.js'
 import type { Directory, DirectoryTree } from './directory-tree.js'
-import type { ExaminedFile } from './examined-files.js'
+import type { ExaminedFile, Look } from './examined-files.js'
 import { type FileMap, fileMap } from './file-map.js'
 import { FileSharing, type Findings } from './file-sharing.js'
 import { FileSources } from './file-source.js'
@@ -87,14 +87,15 @@ export class Sharing {
    * References for all of a file that another thread has mapped: undefined unless all of it is shared with files that were
    * looked at before that, and that still lie where they did.
    */
-  references({ status, shared, began }: ExaminedFile): Reference[] | undefined {
+  references(file: ExaminedFile): Reference[] | undefined {
+    const { status, looks, began } = file
     const storage = this.#storages.known(status.dev)
-    if (!storage?.proves || !this.#request.shared || this.#request.paranoid) return undefined
-    const extents = shared.map(extent => ({ ...extent, space: storage.id }))
+    if (!storage?.proves || this.#request.paranoid) return undefined
+    const extents = this.#extentsOf(file, storage)
     const candidates = this.#candidates(extents)
     // Storage that was free in between may have gone to another file.
     for (const file of candidates.keys()) if (this.sources.files.get(file).examined > began) return undefined
-    const proven = this.#prove(NO_FD, storage, candidates)
+    const proven = this.#prove(NO_FD, storage, candidates, looks)
     const ranges = plannedRanges(this.#map, extents, ({ file }) => proven.has(file), storage.blockSize)
     const references: Reference[] = []
     let end = 0
@@ -104,6 +105,27 @@ export class Sharing {
       end += length
     }
     return end === status.size ? references : undefined
+  }
+
+  /**
+   * The data of a file that another thread has read, at an address of the record stream: undefined where it was not, or
+   * anything lay there before.
+   */
+  first(file: ExaminedFile, directory: Directory, name: Uint8Array, address: number): Data | undefined {
+    const { status, content, ended } = file
+    const storage = this.#storages.known(status.dev)
+    if (!content || !storage) return undefined
+    const extents = this.#extentsOf(file, storage)
+    if (this.#candidates(extents).size > 0) return undefined
+    const number = this.sources.files.add({ directory, name, status, examined: ended, isTrusted: true })
+    for (const { space, position, length, offset } of extents)
+      this.#map.insert(space, position, length, { file: number, offset, address: address + offset })
+    const from = { source: this.sources.source(number), offset: 0 }
+    return { kind: 'data', bytes: content, mayBeShared: extents.length > 0, from }
+  }
+
+  #extentsOf({ shared }: ExaminedFile, { id }: Storage): SharedExtent[] {
+    return this.#request.shared ? shared.map(extent => ({ ...extent, space: id })) : []
   }
 
   #candidates(extents: readonly SharedExtent[]): Map<number, Candidate[]> {
@@ -124,11 +146,15 @@ export class Sharing {
     fd: number,
     storage: Storage,
     candidates: ReadonlyMap<number, readonly Candidate[]>,
+    looks: readonly Look[] = [],
   ): ReadonlySet<number> {
     const proven = new Set<number>()
     for (const [file, list] of candidates) {
       const seen = this.sources.files.get(file)
-      if (seen.isTrusted && this.#isStillThere(seen, storage, list, fd)) proven.add(file)
+      if (!seen.isTrusted) continue
+      const look = looks.find(({ status }) => isSameFile(status, seen.status))
+      const isThere = look ? wasThere(look, seen, storage, list) : this.#isStillThere(seen, storage, list, fd)
+      if (isThere) proven.add(file)
     }
     return proven
   }
@@ -146,10 +172,11 @@ export class Sharing {
       const inOrder = candidates.toSorted((a, b) => offsetOf(a) - offsetOf(b))
       const end = candidates.reduce((most, each) => Math.max(most, offsetOf(each) + each.overlap.length), 0)
       const now = new Coverage(offset => sharedPart(seen, file.status, storage, offset, end))
-      const isThere = inOrder.every(({ extent, overlap }) => {
-        const { sighting, start, length } = overlap
-        if (!now.has(extent.space, sighting.offset, start, length)) return false
+      const isThere = inOrder.every(candidate => {
+        if (!isAt(now, candidate)) return false
         if (storage.proves && !this.#request.paranoid) return true
+        const { extent, overlap } = candidate
+        const { sighting, start, length } = overlap
         return this.#isEqual(fd, extent.offset + start - extent.position, seen, sighting.offset, length)
       })
       return isThere && isUnchanged(statFd(seen), file.status)
@@ -168,6 +195,23 @@ export class Sharing {
     }
     return true
   }
+}
+
+/** Whether a look at an earlier file found it unchanged, and all candidates where they lay. */
+function wasThere(
+  { status, shared }: Look,
+  file: SeenFile,
+  { id }: Storage,
+  candidates: readonly Candidate[],
+): boolean {
+  const extents = shared.map(extent => ({ ...extent, space: id }))
+  const then = new Coverage(() => ({ extents, end: status.size }))
+  return isUnchanged(status, file.status) && candidates.every(candidate => isAt(then, candidate))
+}
+
+/** Whether the earlier file has the range where it had it. */
+function isAt(file: Coverage, { extent, overlap: { sighting, start, length } }: Candidate): boolean {
+  return file.has(extent.space, sighting.offset, start, length)
 }
 
 /** Where in the earlier file it lay, in bytes. */
