@@ -66,7 +66,7 @@ function encodeFields(out: ByteWriter, metadata: Metadata, names: OwnerNames): v
   if (linkTarget) begin(LINK_TARGET, linkTarget.byteLength).append(linkTarget)
   if (linkTo !== undefined) begin(LINK_TO, 8).u64(linkTo)
   if (device) begin(DEVICE, 8).u32(device.major).u32(device.minor)
-  if (xattrs) begin(XATTRS, xattrsSize(xattrs)).append(encodeXattrs(xattrs))
+  if (xattrs) encodeXattrs(begin(XATTRS, xattrsSize(xattrs)), xattrs)
   // Nearly always zero, which an empty field says.
   if (flags === 0) begin(FLAGS, 0)
   else if (flags !== undefined) begin(FLAGS, 4).u32(flags)

@@ -1,5 +1,5 @@
 import type { Xattr } from '../record.js'
-import { type ByteReader, ByteWriter, compareBytes } from './bytes.js'
+import { type ByteReader, type ByteWriter, compareBytes } from './bytes.js'
 import { MAX_FIELDS, MAX_LINK_TARGET, MAX_XATTR_NAME, MAX_XATTR_VALUE } from './constants.js'
 
 /** FORMAT.md, "Extended attributes". */
@@ -16,12 +16,10 @@ export function xattrsSize(xattrs: readonly Xattr[]): number {
   return xattrs.reduce((sum, { name, value }) => sum + HEAD + name.byteLength + value.byteLength, 0)
 }
 
-export function encodeXattrs(xattrs: readonly Xattr[]): Uint8Array {
-  const out = new ByteWriter(xattrsSize(xattrs))
+export function encodeXattrs(out: ByteWriter, xattrs: readonly Xattr[]): void {
   for (const { name, value } of xattrs) {
     out.u8(name.byteLength).u24(value.byteLength).append(name).append(value)
   }
-  return out.view()
 }
 
 /** Reads attributes up to `end`; {@link xattrsFault} tells whether they may be. @throws BAD_FIELD */
