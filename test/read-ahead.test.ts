@@ -1,15 +1,34 @@
 // A second thread looks at small files ahead of the walk: what it finds out is what the walk would have, or is not used.
+import { execFileSync } from 'node:child_process'
 import * as fs from 'node:fs'
 import { constants } from 'node:os'
 import { join } from 'node:path'
+import { isDeepStrictEqual } from 'node:util'
 import t, { type Test } from 'tap'
 import { create } from '../src/create.js'
 import { ReftarError } from '../src/errors.js'
 import { DirectoryTree } from '../src/fs/directory-tree.js'
+import type { ExaminedFile, Look } from '../src/fs/examined-files.js'
 import { ReadAhead } from '../src/fs/read-ahead.js'
+import { Sharing } from '../src/fs/sharing.js'
+import { Storages } from '../src/fs/storages.js'
+import { emptyTreeSummary } from '../src/fs/tree-request.js'
+import type { ArchiveRecord } from '../src/record.js'
 import { treeSource } from '../src/stream/tree-source.js'
+import { type Status, statFd } from '../src/sys/status.js'
+import { fiemap } from './support/fiemap.js'
 import { testDirectory } from './support/filesystems.js'
-import { archive, noise, problems, reflink, restore, sourceAndTarget } from './support/trees.js'
+import {
+  archive,
+  noise,
+  overwrite,
+  problems,
+  references,
+  reflink,
+  replay,
+  restore,
+  sourceAndTarget,
+} from './support/trees.js'
 
 const DIRECTORIES = 40
 const FILES = 50
@@ -180,4 +199,143 @@ t.test('where its directory cannot be opened, the walk does it alone', async t =
   t.same([known, asked], [[], 1])
   await ahead.close()
   tree.close()
+})
+
+/** Files in one directory, clones of all of them in the next. */
+function makeClones(source: string, count: number): void {
+  fs.mkdirSync(join(source, 'a'))
+  for (let i = 0; i < count; i++) fs.writeFileSync(join(source, 'a', numbered(i)), noise(5000, i))
+  execFileSync('cp', ['-r', '--reflink=always', join(source, 'a'), join(source, 'b')])
+  execFileSync('sync', ['-f', source])
+  settle()
+}
+
+function numbered(i: number): string {
+  return `f${String(i).padStart(4, '0')}`
+}
+
+for (const name of ['btrfs', 'xfs'] as const) {
+  t.test(`${name}: the thread reads what is shared, and looks where earlier files lie`, async t => {
+    const directory = testDirectory(t, name)
+    if (directory === undefined) return
+    const files = 2000
+    makeClones(directory, files)
+    const tree = new DirectoryTree('SOURCE_CHANGED')
+    const root = tree.root(Buffer.from(directory))
+    const ahead = new ReadAhead()
+    ahead.begin(() => fs.openSync(directory, 'r'))
+    let read = 0
+    let looked = 0
+    for (const parent of ['a', 'b']) {
+      const child = tree.child(root, Buffer.from(parent))
+      for (let i = 0; i < files; i++) {
+        if (parent === 'b' || i > 600) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1)
+        const file = ahead.take(child, numbered(i))
+        if (!file) continue
+        const [{ physical } = { physical: -1 }] = fiemap(join(directory, parent, numbered(i)))
+        const extents = [{ offset: 0, length: 5000, position: physical }]
+        const first = fs.statSync(join(directory, 'a', numbered(i)), { bigint: true })
+        // Of clones of what was not sent, the thread knows nothing.
+        const isAsExpected = file.content
+          ? Buffer.compare(file.content, noise(5000, i)) === 0 && file.looks.length === 0
+          : parent === 'b' && file.looks.every(({ status }) => status.ino === first.ino)
+        if (!isAsExpected) t.fail(`${parent}/${numbered(i)} is another than what was told`)
+        if (file.looks.some(({ shared }) => !isDeepStrictEqual(shared, extents))) t.fail('another place')
+        if (!isDeepStrictEqual(file.shared, extents)) t.fail(`${parent}/${numbered(i)} lies elsewhere`)
+        if (file.content) read++
+        looked += file.looks.length
+      }
+    }
+    await ahead.close()
+    tree.close()
+    t.ok(read > 100, `${read} were read`)
+    t.ok(looked > 100, `${looked} looks`)
+  })
+
+  t.test(`${name}: earlier files that change before their clones come`, async t => {
+    const directory = testDirectory(t, name)
+    if (directory === undefined) return
+    const { source } = sourceAndTarget(directory)
+    const files = 3000
+    makeClones(source, files)
+    let count = 0
+    const records: ArchiveRecord[] = []
+    for await (const record of treeSource(['.'], { directory: source })) {
+      records.push(record)
+      if (record.kind !== 'end' || ++count !== 2900) continue
+      // Other storage, or another file by that name, or none.
+      for (let i = 0; i < files; i += 30) {
+        overwrite(join(source, 'a', numbered(i)), 100, Buffer.from('changed'))
+        fs.writeFileSync(join(source, 'new'), noise(5000, i))
+        fs.renameSync(join(source, 'new'), join(source, 'a', numbered(i + 1)))
+        fs.rmSync(join(source, 'a', numbered(i + 2)))
+      }
+      settle()
+    }
+    const restored = replay(records)
+    const wrong = Array.from(
+      { length: files },
+      (_, i) => Buffer.compare(restored.get(numbered(i))?.bytes ?? Buffer.alloc(0), noise(5000, i)) !== 0,
+    ).filter(Boolean).length
+    t.equal(wrong, 0, 'all clones have what they had')
+    t.ok(
+      references(records).length >= files - files / 10,
+      `${references(records).length} refer to earlier files`,
+    )
+  })
+}
+
+t.test('a look proves what it shows, and nothing else', async t => {
+  const directory = testDirectory(t, 'xfs')
+  if (directory === undefined) return
+  makeClones(directory, 1)
+  const tree = new DirectoryTree('SOURCE_CHANGED')
+  const root = tree.root(Buffer.from(directory))
+  const storages = new Storages()
+  const sharing = new Sharing(tree, storages, { shared: true, paranoid: false, summary: emptyTreeSummary() })
+  const examined = (parent: string): ExaminedFile => {
+    const path = join(directory, parent, numbered(0))
+    const fd = fs.openSync(path, 'r')
+    const status = statFd(fd)
+    storages.of(fd, status)
+    fs.closeSync(fd)
+    const [{ physical } = { physical: -1 }] = fiemap(path)
+    const shared = [{ offset: 0, length: 5000, position: physical }]
+    const now = Number(process.hrtime.bigint())
+    const { ino, dev } = status
+    return {
+      index: 0,
+      name: numbered(0),
+      parent: { ino, dev },
+      began: now,
+      ended: now,
+      status,
+      extras: {},
+      shared,
+      looks: [],
+      content: fs.readFileSync(path),
+    }
+  }
+  const first = examined('a')
+  const parent = tree.child(root, Buffer.from('a'))
+  const data = sharing.first(first, parent, Buffer.from(numbered(0)), 4096)
+  t.same([data?.bytes, data?.mayBeShared], [noise(5000, 0), true])
+  const clone = examined('b')
+  t.equal(sharing.first(clone, parent, Buffer.from(numbered(0)), 0), undefined, 'something lay there before')
+  const expected = [{ kind: 'reference', address: 4096, length: 5000, origin: 'shared' }]
+  const by = (status: Partial<Status>, shared: Look['shared']) =>
+    sharing.references({ ...clone, looks: [{ status: { ...first.status, ...status }, shared }] })
+  const [extent] = first.shared as [Look['shared'][number]]
+  t.strictSame(by({}, [extent]), expected)
+  t.strictSame(by({ ino: 1n }, []), expected, 'a look at something else says nothing')
+  t.equal(by({}, []), undefined, 'it is not shared any more')
+  t.equal(by({}, [{ ...extent, position: extent.position + 4096 }]), undefined, 'it has moved')
+  t.equal(by({}, [{ ...extent, length: 4096 }]), undefined, 'a part of it has moved')
+  t.equal(by({ size: 5001 }, [extent]), undefined, 'it has another size')
+  const { seconds, nanoseconds } = first.status.changed
+  t.equal(by({ changed: { seconds, nanoseconds: nanoseconds + 1 } }, [extent]), undefined, 'it was changed')
+  t.equal(sharing.references({ ...clone, began: first.ended - 1 }), undefined, 'it was mapped before')
+  sharing.close()
+  tree.close()
+  t.end()
 })

@@ -218,7 +218,8 @@ export interface Replayed {
 /** The files that records stand for, by name, with holes and missing bytes as zeros. */
 export function replay(records: Iterable<ArchiveRecord>): Map<string, Replayed> {
   const files = new Map<string, Replayed>()
-  let space = Buffer.alloc(0)
+  let space = Buffer.alloc(MIB)
+  let used = 0
   let name = ''
   let parts: Uint8Array[] = []
   for (const record of records) {
@@ -229,10 +230,13 @@ export function replay(records: Iterable<ArchiveRecord>): Map<string, Replayed> 
       files.set(name, { bytes: Buffer.concat(parts), state: record.state })
     } else if (record.kind === 'data') {
       parts.push(record.bytes)
-      space = Buffer.concat([space, record.bytes])
+      if (used + record.bytes.byteLength > space.byteLength)
+        space = Buffer.concat([space, Buffer.alloc(space.byteLength + record.bytes.byteLength)])
+      space.set(record.bytes, used)
+      used += record.bytes.byteLength
     } else if (record.kind === 'reference') {
       const { address, length } = record
-      if (address + length > space.byteLength) throw new Error(`a reference to ${address}+${length} dangles`)
+      if (address + length > used) throw new Error(`a reference to ${address}+${length} dangles`)
       parts.push(space.subarray(address, address + length))
     } else {
       parts.push(Buffer.alloc(record.length))
