@@ -33,10 +33,12 @@ const MOST_LOOKS = 4
 /** Milliseconds until it is looked again whether the other walk has come closer. */
 const PATIENCE = 5
 
-/** A file that was mapped, and that the kernel reads. */
+/** A file that was mapped. */
 interface BegunFile extends WalkedFile, Mapped {
   readonly fd: number
   readonly began: number
+  /** It may share with them, and is not read; without any, it is. */
+  readonly earlier: readonly WalkedFile[]
 }
 
 interface Mapped {
@@ -125,11 +127,22 @@ class ReadAheadWalk {
     const name = latin1Bytes(text)
     const fd = openat(this.#tree.fd(directory), name, OPEN_FILE)
     return closingOnError(fd, () => {
-      const file = this.#map(fd)
-      if (file) return { index, name, directory, began, fd, ...file }
-      close(fd)
-      return undefined
+      const map = this.#map(fd)
+      const file = map && this.#begin({ index, name, directory, began, fd, ...map })
+      if (!file) close(fd)
+      return file
     })
+  }
+
+  /** Has the kernel read a file, unless it may share with an earlier one. */
+  #begin(file: Omit<BegunFile, 'earlier'>): BegunFile | undefined {
+    const { fd, size, shared } = file
+    const earlier = shared.length > 0 ? this.#firstFiles.before(file, shared) : []
+    const isFirst = earlier.length === 0
+    if (isFirst ? !isReadable(file) : earlier.length > MOST_LOOKS) return undefined
+    if (isFirst && this.#cold > 0) startReading(fd, 0, size)
+    if (this.#cold > 0) this.#cold--
+    return { ...file, earlier }
   }
 
   #map(fd: number): Mapped | undefined {
@@ -148,8 +161,6 @@ class ReadAheadWalk {
     if (!isFull || end < size || reservedBeyond !== undefined) return undefined
     if (shared.length > MOST_EXTENTS || !isOn(storage, shared)) return undefined
     if (shared.length === 0 && size > LARGEST_CONTENT) return undefined
-    if (shared.length === 0 && this.#cold > 0) startReading(fd, 0, size)
-    if (this.#cold > 0) this.#cold--
     return { size, extras, shared, storage }
   }
 
@@ -172,13 +183,10 @@ class ReadAheadWalk {
 
   /** In the order that makes it true: it was mapped before its status is asked, is read, and is asked again. */
   #examine(file: BegunFile): ExaminedFile | undefined {
-    const { fd, size, index, directory, began, extras, shared } = file
+    const { fd, size, index, directory, began, extras, shared, earlier } = file
     const status = statFd(fd)
-    const before = shared.length > 0 ? this.#firstFiles.before(file, shared) : []
-    const isFirst = before.length === 0
-    if (isFirst ? !isReadable(file) : before.length > MOST_LOOKS) return undefined
-    const looks = this.#looks(before, file.storage)
-    const content = isFirst ? this.#read(fd, size) : undefined
+    const looks = this.#looks(earlier, file.storage)
+    const content = earlier.length === 0 ? this.#read(fd, size) : undefined
     if (status.size !== size || !isUnchanged(statFd(fd), status)) return undefined
     if (content && content.byteLength !== size) return undefined
     const [name, parent] = [latin1(file.name), directory.inode]
