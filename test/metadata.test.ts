@@ -31,7 +31,7 @@ import {
   xattrs,
 } from './support/attributes.js'
 import { compareTrees } from './support/compare-trees.js'
-import { encodedExtents, FIEMAP_EXTENT_UNWRITTEN, fiemap, sharedBytes } from './support/fiemap.js'
+import { cloneRange, encodedExtents, FIEMAP_EXTENT_UNWRITTEN, fiemap, sharedBytes } from './support/fiemap.js'
 import { type FilesystemName, testDirectory } from './support/filesystems.js'
 import { extractAsNobody, NOBODY } from './support/nobody.js'
 import {
@@ -862,6 +862,43 @@ t.test('a sparse file takes no more storage on XFS than at its source', async t 
       t.equal(fs.statSync(join(target, name)).blocks * 512, data, `${from} to xfs: ${name}`)
     }
     t.same(compareTrees(source, target), [])
+  }
+})
+
+t.test('nor does one with clones among its holes, which stay clones', async t => {
+  for (const from of ['btrfs', 'xfs'] as const) {
+    const at = places(t, from, 'xfs')
+    if (at === undefined) return
+    const { source, target } = at
+    const base = join(source, 'a')
+    // Its end within a block can be cloned only to where a file ends.
+    fs.writeFileSync(base, noise(MIB + 100))
+    const end = 20 * MIB
+    for (const [name, isLast] of [
+      ['clone-at-the-end', true],
+      ['clone-within', false],
+    ] as const) {
+      const file = join(source, name)
+      runs(file, isLast ? end : end + 4 * MIB, MIB, [0, 2 * MIB, 8 * MIB])
+      cloneRange(base, 0, isLast ? 0 : MIB, file, end)
+      if (!isLast) overwrite(file, end + 2 * MIB, noise((3 * MIB) / 4, 'more'))
+    }
+    fs.truncateSync(join(source, 'clone-within'), end + 8 * MIB)
+    execFileSync('sync', ['-f', source])
+    const { bytes } = await archive(['.'], { directory: source, dedup: 'shared' })
+    await restore(bytes, target)
+    execFileSync('sync', ['-f', target])
+    t.same(compareTrees(source, target), [])
+    for (const name of ['clone-at-the-end', 'clone-within']) {
+      const [expected, found] = [source, target].map(root => fs.statSync(join(root, name)).blocks * 512)
+      t.equal(found, expected, `${from} to xfs: ${name}`)
+      t.equal(
+        sharedBytes(join(target, 'a'), join(target, name)),
+        sharedBytes(base, join(source, name)),
+        'as much of it is shared',
+      )
+    }
+    t.ok(sharedBytes(base, join(source, 'clone-at-the-end')) >= MIB)
   }
 })
 

@@ -17,7 +17,7 @@ import { DataCloner } from './data-cloner.js'
 import { DataWriter } from './data-writer.js'
 import type { Directory, DirectoryTree } from './directory-tree.js'
 import type { MetadataWriter } from './metadata-writer.js'
-import { giveBack, reserveBeyond } from './reserved-storage.js'
+import { endAhead, giveBack, reserveBeyond } from './reserved-storage.js'
 import { RestoredFile } from './restored-file.js'
 import { RestoredFiles } from './restored-files.js'
 import type { WriteRequest } from './write-request.js'
@@ -26,12 +26,16 @@ interface OpenFile extends OpenTarget {
   readonly entry: Entry
   /** The bytes of all its extents so far. */
   size: number
-  /** Whether there is data or a clone in it. */
+  /** Whether anything was written to it, or may be in place of a clone. */
   hasData: boolean
   /** Its own data may have been written back, after which btrfs can flag it as not worth compressing. */
   isWrittenBack: boolean
   /** It ends in a hole, so far. */
   endsInGap: boolean
+  /** Its size is set ahead: what is written is within. */
+  isAhead: boolean
+  /** It has a clone, which has to end where the file does. */
+  hasClone: boolean
 }
 
 /** A file that has all its data and metadata. */
@@ -106,6 +110,8 @@ export class FileWriter {
       hasData: false,
       isWrittenBack: false,
       endsInGap: false,
+      isAhead: false,
+      hasClone: false,
     }
     this.#metadata.begin(fd, directory, metadata)
     return file
@@ -175,14 +181,17 @@ export class FileWriter {
     const length = bytes.byteLength
     this.#restored.append(file, size, length)
     this.#grow(open, length)
-    open.hasData = true
     open.isWrittenBack ||= open.waiting > 0 || open.size > LARGE
     open.endsInGap = false
-    const targetDevice = file.directory.inode.dev
-    if (from && this.#cloner?.clone({ from, length, target: fd, targetDevice, targetOffset: size })) {
-      summary.zeroCopyBytes += length
-      return
+    if (from && this.#cloner) {
+      const targetDevice = file.directory.inode.dev
+      beforeClone(open, size)
+      if (this.#cloner.clone({ from, length, target: fd, targetDevice, targetOffset: size })) {
+        summary.zeroCopyBytes += length
+        return
+      }
     }
+    open.hasData = true
     this.#queue.wrote(file)
     summary.writtenBytes += length
     return this.#writer.write(fd, bytes, size, mayBeShared)
@@ -191,6 +200,7 @@ export class FileWriter {
   #reference(open: OpenFile, { address, length, origin }: Reference): void | Promise<void> {
     open.isWrittenBack ||= open.file.written > 0
     this.#writer.flush()
+    beforeClone(open, open.size)
     return this.#refer(open, this.#restored.resolve(address, length), origin)
   }
 
@@ -231,8 +241,11 @@ export class FileWriter {
     open.endsInGap = true
     // Before the size is set: btrfs writes the block in which a file ends when more is reserved behind it.
     if (gap.kind === 'hole' && gap.preallocated) this.#reserved(() => preallocate(fd, size, gap.length))
-    truncate(fd, open.size)
-    if (open.hasData && (gap.kind !== 'hole' || !gap.preallocated)) giveBack(fd, size, open.size)
+    else if (open.hasData && !open.isAhead) {
+      giveBack(fd, size)
+      open.isAhead = !open.hasClone && endAhead(fd, open.size)
+    }
+    if (!open.isAhead) truncate(fd, open.size)
     if (gap.kind === 'hole') {
       summary.holeBytes += gap.length
     } else {
@@ -270,6 +283,7 @@ export class FileWriter {
   #ended(open: OpenFile, { state }: End): void {
     const { summary, onEntry, onProblem } = this.#request
     this.#file = undefined
+    if (open.isAhead) truncate(open.fd, open.size)
     if (state === 'changed') onProblem('SOURCE_CHANGED', open.path.bytes, 'changed while it was archived')
     summary.files++
     this.#queue.end(open, open.size)
@@ -289,6 +303,13 @@ export class FileWriter {
       close(fd)
     }
   }
+}
+
+/** A clone can only end within a block where the file does. @throws SYSTEM_CALL */
+function beforeClone(open: OpenFile, size: number): void {
+  if (open.isAhead) truncate(open.fd, size)
+  open.isAhead = false
+  open.hasClone = true
 }
 
 function smallestFile({ type }: Filesystem): number {

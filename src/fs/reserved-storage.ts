@@ -1,3 +1,5 @@
+import { ReftarError } from '../errors.js'
+import { EFBIG } from '../sys/errno.js'
 import { preallocate, punchHole, truncate } from '../sys/file.js'
 import { filesystemOf, XFS } from '../sys/filesystem.js'
 
@@ -24,11 +26,28 @@ export function reserveBeyond({ fd, size, endsInGap }: WholeFile, length: number
   }
 }
 
+/** More than anybody reserves, or writes after a gap, in bytes. */
+const FAR = 2 ** 40
+
 /**
- * XFS reserves storage behind what is written, and would keep it where more is written beyond: fs/xfs/xfs_iomap.c, speculative
- * preallocation. This gives back what lies in a hole, from `start` to the `end` that the file has. @throws SYSTEM_CALL
+ * XFS reserves storage behind the end of what is written, and would keep it where more is written beyond: fs/xfs/xfs_iomap.c,
+ * speculative preallocation. This gives back what lies behind `size`, where all that is written ends. @throws SYSTEM_CALL
  */
-export function giveBack(fd: number, start: number, end: number): void {
-  const { type, blockSize } = filesystemOf(fd)
-  if (type === XFS) punchHole(fd, start, Math.ceil(end / blockSize) * blockSize - start)
+export function giveBack(fd: number, size: number): void {
+  if (filesystemOf(fd).type === XFS) punchHole(fd, size, FAR)
+}
+
+/**
+ * Has a file on XFS end far behind `size`: within a file nothing is reserved, and each time that it grows, what was written is
+ * waited for. Returns whether it does: elsewhere that is of no use, and there may be a limit. @throws SYSTEM_CALL
+ */
+export function endAhead(fd: number, size: number): boolean {
+  if (filesystemOf(fd).type !== XFS) return false
+  try {
+    truncate(fd, size + FAR)
+    return true
+  } catch (error) {
+    if (error instanceof ReftarError && error.errno === EFBIG) return false
+    throw error
+  }
 }

@@ -21,5 +21,6 @@ export const {
   E2BIG,
   EMLINK,
   EISDIR,
+  EFBIG,
   EILSEQ,
 } = constants.errno
