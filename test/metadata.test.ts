@@ -902,6 +902,49 @@ t.test('nor does one with clones among its holes, which stay clones', async t =>
   }
 })
 
+t.test('a clone that ends within a block is made where the size was ahead of it', async t => {
+  const directory = testDirectory(t, 'xfs')
+  if (directory === undefined) return
+  // As many clones as are made at once, so that this is not after the end of the file.
+  const clones = 4096
+  const root: ArchiveRecord = {
+    kind: 'entry',
+    ordinal: 1,
+    parent: 0,
+    name: Buffer.alloc(0),
+    type: 'directory',
+    linked: false,
+    metadata: {},
+  }
+  const file = (ordinal: number, name: string): ArchiveRecord =>
+    ({ ...root, ordinal, parent: 1, name: Buffer.from(name), type: 'file' }) as ArchiveRecord
+  const end: ArchiveRecord = { kind: 'end', state: 'whole' }
+  const data = (bytes: Uint8Array): ArchiveRecord => ({ kind: 'data', bytes, mayBeShared: false })
+  const refer = (block: number, length: number): ArchiveRecord => ({
+    kind: 'reference',
+    address: block * 4096,
+    length,
+    origin: 'shared',
+  })
+  const blocks = Array.from({ length: clones - 1 }, (_, i) => refer(clones - 2 - i, 4096))
+  await write(directory, [
+    root,
+    file(2, 'a'),
+    data(noise((clones - 1) * 4096 + 100)),
+    end,
+    file(3, 'b'),
+    data(noise(4096, 'b')),
+    { kind: 'hole', length: 64 * 4096, preallocated: false },
+    ...blocks,
+    refer(clones - 1, 100),
+    end,
+  ])
+  const [a, b] = [join(directory, 'a'), join(directory, 'b')]
+  const size = fs.statSync(a).size
+  t.equal(fs.statSync(b).size, size + 65 * 4096)
+  t.equal(sharedBytes(a, b), size, 'all of it is shared')
+})
+
 t.test('nor does one with reserved storage in its holes', async t => {
   const at = places(t, 'btrfs', 'xfs')
   if (at === undefined) return

@@ -34,8 +34,7 @@ interface OpenFile extends OpenTarget {
   endsInGap: boolean
   /** Its size is set ahead: what is written is within. */
   isAhead: boolean
-  /** It has a clone, which has to end where the file does. */
-  hasClone: boolean
+  hasReference: boolean
 }
 
 /** A file that has all its data and metadata. */
@@ -111,7 +110,7 @@ export class FileWriter {
       isWrittenBack: false,
       endsInGap: false,
       isAhead: false,
-      hasClone: false,
+      hasReference: false,
     }
     this.#metadata.begin(fd, directory, metadata)
     return file
@@ -183,13 +182,10 @@ export class FileWriter {
     this.#grow(open, length)
     open.isWrittenBack ||= open.waiting > 0 || open.size > LARGE
     open.endsInGap = false
-    if (from && this.#cloner) {
-      const targetDevice = file.directory.inode.dev
-      beforeClone(open, size)
-      if (this.#cloner.clone({ from, length, target: fd, targetDevice, targetOffset: size })) {
-        summary.zeroCopyBytes += length
-        return
-      }
+    const targetDevice = file.directory.inode.dev
+    if (from && this.#cloner?.clone({ from, length, target: fd, targetDevice, targetOffset: size })) {
+      summary.zeroCopyBytes += length
+      return
     }
     open.hasData = true
     this.#queue.wrote(file)
@@ -200,7 +196,10 @@ export class FileWriter {
   #reference(open: OpenFile, { address, length, origin }: Reference): void | Promise<void> {
     open.isWrittenBack ||= open.file.written > 0
     this.#writer.flush()
-    beforeClone(open, open.size)
+    // A clone can only end within a block where the file does.
+    if (open.isAhead) truncate(open.fd, open.size)
+    open.isAhead = false
+    open.hasReference = true
     return this.#refer(open, this.#restored.resolve(address, length), origin)
   }
 
@@ -243,7 +242,7 @@ export class FileWriter {
     if (gap.kind === 'hole' && gap.preallocated) this.#reserved(() => preallocate(fd, size, gap.length))
     else if (open.hasData && !open.isAhead) {
       giveBack(fd, size)
-      open.isAhead = !open.hasClone && endAhead(fd, open.size)
+      open.isAhead = !open.hasReference && endAhead(fd, open.size)
     }
     if (!open.isAhead) truncate(fd, open.size)
     if (gap.kind === 'hole') {
@@ -303,13 +302,6 @@ export class FileWriter {
       close(fd)
     }
   }
-}
-
-/** A clone can only end within a block where the file does. @throws SYSTEM_CALL */
-function beforeClone(open: OpenFile, size: number): void {
-  if (open.isAhead) truncate(open.fd, size)
-  open.isAhead = false
-  open.hasClone = true
 }
 
 function smallestFile({ type }: Filesystem): number {
