@@ -78,6 +78,8 @@ export const OPEN_FILE = fs.constants.O_RDONLY | fs.constants.O_NOFOLLOW | fs.co
 export const SMALL_READ = 128 * 1024
 /** As {@link SMALL_READ}, of a write. */
 export const SMALL_WRITE = 128 * 1024
+/** For more, XFS looks for pieces of free memory as large, and moves others out of their way: that takes longer than the write. */
+const LARGEST_WRITE = 1024 * 1024
 
 /** Memory that small reads have in common: for each its own would take longer than the read. */
 const SLAB = 64 * 1024
@@ -151,7 +153,8 @@ export function writeAt(fd: number, bytes: Uint8Array, offset: number): void {
 /** As {@link writeAt}, on another thread. @throws SYSTEM_CALL */
 export async function writeAtAsync(fd: number, bytes: Uint8Array, offset: number): Promise<void> {
   for (let done = 0; done < bytes.byteLength; ) {
-    const { bytesWritten } = await callAsync(fsWrite(fd, bytes, done, bytes.byteLength - done, offset + done))
+    const length = Math.min(bytes.byteLength - done, LARGEST_WRITE)
+    const { bytesWritten } = await callAsync(fsWrite(fd, bytes, done, length, offset + done))
     done += bytesWritten
   }
 }
