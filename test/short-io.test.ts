@@ -108,7 +108,7 @@ t.test(
   tracing,
   async t => {
     for (const [what, place, prefix, error] of [
-      ['tmpfs', () => ownFilesystem(t, 'tmpfs', 'size=1m').mountPoint, [], 'ENOSPC'],
+      ['tmpfs', () => ownFilesystem(t, 'tmpfs', 'size=1536k').mountPoint, [], 'ENOSPC'],
       ['a limit', () => scratch(t), ['prlimit', `--fsize=${MIB - 100}`], 'EFBIG'],
     ] as const) {
       const { archive, tree } = await fixture(t, 3 * MIB)
