@@ -3,7 +3,8 @@ import { defineConfig, type Options } from 'tsup'
 const common = { target: 'node20', platform: 'node', sourcemap: true } as const
 
 // A shell script whose second line is an expression of JavaScript, because a first line takes no options everywhere. Most of
-// what is made here is short-lived, and a young generation of the usual size would only take memory, in MiB.
+// what is made here is short-lived, and a young generation of the usual size would only take memory, in MiB; gc is for
+// src/cli/collector.ts.
 const START = `#!/usr/bin/env sh
 ':' //; exec node --expose-gc --max-semi-space-size=2 "$0" "$@"
 `

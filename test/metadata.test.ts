@@ -6,6 +6,7 @@ import t, { type Test } from 'tap'
 import type { ReftarEvent } from '../src/event.js'
 import type { ArchiveRecord, EntryType, Metadata } from '../src/record.js'
 import { reflinkWriter, type WriteOptions } from '../src/stream/reflink-writer.js'
+import { CLI } from './cli/run.js'
 import {
   acl,
   capability,
@@ -900,6 +901,20 @@ t.test('nor does one with clones among its holes, which stay clones', async t =>
     }
     t.ok(sharedBytes(base, join(source, 'clone-at-the-end')) >= MIB)
   }
+})
+
+t.test('a file with holes is restored within a limit of size that it just fits', async t => {
+  const at = places(t, 'xfs', 'xfs')
+  if (at === undefined) return
+  const { source, target } = at
+  runs(join(source, 'f'), 40 * MIB, MIB, [0, 2 * MIB, 8 * MIB])
+  const { bytes } = await archive(['.'], { directory: source })
+  execFileSync('prlimit', [`--fsize=${40 * MIB}`, process.execPath, CLI, 'extract', '-C', target], {
+    input: bytes,
+  })
+  execFileSync('sync', ['-f', target])
+  t.same(compareTrees(source, target), [])
+  t.equal(fs.statSync(join(target, 'f')).blocks * 512, 3 * MIB)
 })
 
 t.test('a clone that ends within a block is made where the size was ahead of it', async t => {

@@ -7,7 +7,7 @@ import type { FilePlace } from '../format/places.js'
 import type { Data, End, Entry, Hole, Missing, Origin, Reference } from '../record.js'
 import { openat } from '../sys/directory.js'
 import { EOPNOTSUPP } from '../sys/errno.js'
-import { close, preallocate, truncate } from '../sys/file.js'
+import { close, preallocate } from '../sys/file.js'
 import { BTRFS, type Filesystem } from '../sys/filesystem.js'
 import { errnoName } from '../sys/koffi.js'
 import type { Bestowal } from './bestowal.js'
@@ -16,25 +16,17 @@ import { CloneQueue, type OpenTarget } from './clone-queue.js'
 import { DataCloner } from './data-cloner.js'
 import { DataWriter } from './data-writer.js'
 import type { Directory, DirectoryTree } from './directory-tree.js'
+import { FileEnd } from './file-end.js'
 import type { MetadataWriter } from './metadata-writer.js'
-import { endAhead, giveBack, reserveBeyond } from './reserved-storage.js'
 import { RestoredFile } from './restored-file.js'
 import { RestoredFiles } from './restored-files.js'
 import type { WriteRequest } from './write-request.js'
 
 interface OpenFile extends OpenTarget {
   readonly entry: Entry
-  /** The bytes of all its extents so far. */
-  size: number
-  /** Whether anything was written to it, or may be in place of a clone. */
-  hasData: boolean
+  readonly end: FileEnd
   /** Its own data may have been written back, after which btrfs can flag it as not worth compressing. */
   isWrittenBack: boolean
-  /** It ends in a hole, so far. */
-  endsInGap: boolean
-  /** Its size is set ahead: what is written is within. */
-  isAhead: boolean
-  hasReference: boolean
 }
 
 /** A file that has all its data and metadata. */
@@ -105,12 +97,8 @@ export class FileWriter {
       path,
       waiting: 0,
       ended: undefined,
-      size: 0,
-      hasData: false,
+      end: new FileEnd(fd),
       isWrittenBack: false,
-      endsInGap: false,
-      isAhead: false,
-      hasReference: false,
     }
     this.#metadata.begin(fd, directory, metadata)
     return file
@@ -176,18 +164,19 @@ export class FileWriter {
 
   #data(open: OpenFile, { bytes, from, mayBeShared }: Data): void | Promise<void> {
     const { summary } = this.#request
-    const { fd, file, size } = open
+    const { fd, file, end } = open
+    const { size } = end
     const length = bytes.byteLength
     this.#restored.append(file, size, length)
-    this.#grow(open, length)
-    open.isWrittenBack ||= open.waiting > 0 || open.size > LARGE
-    open.endsInGap = false
+    end.grow(length)
+    summary.logicalBytes += length
+    open.isWrittenBack ||= open.waiting > 0 || end.size > LARGE
     const targetDevice = file.directory.inode.dev
     if (from && this.#cloner?.clone({ from, length, target: fd, targetDevice, targetOffset: size })) {
       summary.zeroCopyBytes += length
       return
     }
-    open.hasData = true
+    end.wrote()
     this.#queue.wrote(file)
     summary.writtenBytes += length
     return this.#writer.write(fd, bytes, size, mayBeShared)
@@ -196,10 +185,7 @@ export class FileWriter {
   #reference(open: OpenFile, { address, length, origin }: Reference): void | Promise<void> {
     open.isWrittenBack ||= open.file.written > 0
     this.#writer.flush()
-    // A clone can only end within a block where the file does.
-    if (open.isAhead) truncate(open.fd, open.size)
-    open.isAhead = false
-    open.hasReference = true
+    open.end.beforeReference()
     return this.#refer(open, this.#restored.resolve(address, length), origin)
   }
 
@@ -207,10 +193,9 @@ export class FileWriter {
   #refer(open: OpenFile, pieces: Iterator<Piece<FilePlace>, void>, origin: Origin): void | Promise<void> {
     for (let next = pieces.next(); !next.done; next = pieces.next()) {
       const { place, skip, length } = next.value
-      const targetOffset = open.size
-      this.#grow(open, length)
-      open.hasData = true
-      open.endsInGap = false
+      const targetOffset = open.end.size
+      open.end.grow(length)
+      this.#request.summary.logicalBytes += length
       const { file: source, offset } = place
       this.#queue.add({ source, sourceOffset: offset + skip, target: open, targetOffset, length, origin })
       if (this.#queue.isFull) return this.#flushAndRefer(open, pieces, origin)
@@ -235,16 +220,13 @@ export class FileWriter {
 
   #makeGap(open: OpenFile, gap: Hole | Missing): void {
     const { summary, onProblem } = this.#request
-    const { fd, size } = open
-    this.#grow(open, gap.length)
-    open.endsInGap = true
+    const { fd, end } = open
+    const { size } = end
+    const isReserved = gap.kind === 'hole' && gap.preallocated
     // Before the size is set: btrfs writes the block in which a file ends when more is reserved behind it.
-    if (gap.kind === 'hole' && gap.preallocated) this.#reserved(() => preallocate(fd, size, gap.length))
-    else if (open.hasData && !open.isAhead) {
-      giveBack(fd, size)
-      open.isAhead = !open.hasReference && endAhead(fd, open.size)
-    }
-    if (!open.isAhead) truncate(fd, open.size)
+    if (isReserved) this.#reserved(() => preallocate(fd, size, gap.length))
+    end.gap(gap.length, isReserved)
+    summary.logicalBytes += gap.length
     if (gap.kind === 'hole') {
       summary.holeBytes += gap.length
     } else {
@@ -256,11 +238,6 @@ export class FileWriter {
         `${where} are missing, the source gave ${errnoName(gap.errno)}`,
       )
     }
-  }
-
-  #grow(open: OpenFile, length: number): void {
-    open.size += length
-    this.#request.summary.logicalBytes += length
   }
 
   /** Reserved storage changes no content: where it cannot be had, that is worth a note. */
@@ -282,18 +259,18 @@ export class FileWriter {
   #ended(open: OpenFile, { state }: End): void {
     const { summary, onEntry, onProblem } = this.#request
     this.#file = undefined
-    if (open.isAhead) truncate(open.fd, open.size)
+    open.end.settle()
     if (state === 'changed') onProblem('SOURCE_CHANGED', open.path.bytes, 'changed while it was archived')
     summary.files++
-    this.#queue.end(open, open.size)
-    onEntry(open.path.bytes, open.size)
+    this.#queue.end(open, open.end.size)
+    onEntry(open.path.bytes, open.end.size)
   }
 
   #finish(open: OpenFile): void {
     const { fd, entry, file, path, isWrittenBack } = open
     try {
       const { reserved } = entry.metadata
-      if (reserved !== undefined) this.#reserved(() => reserveBeyond(open, reserved))
+      if (reserved !== undefined) this.#reserved(() => open.end.reserve(reserved))
       const bestowal = isWrittenBack ? undefined : file.directory.bestowal
       this.#onFinish({ entry, path, file, fd, bestowal })
       this.#restored.finished(file)

@@ -1,7 +1,6 @@
-import { ReftarError } from '../errors.js'
-import { EFBIG } from '../sys/errno.js'
 import { preallocate, punchHole, truncate } from '../sys/file.js'
 import { filesystemOf, XFS } from '../sys/filesystem.js'
+import { hasSizeLimit } from '../sys/size-limit.js'
 
 /** A file that has all its content; in bytes. */
 interface WholeFile {
@@ -39,15 +38,10 @@ export function giveBack(fd: number, size: number): void {
 
 /**
  * Has a file on XFS end far behind `size`: within a file nothing is reserved, and each time that it grows, what was written is
- * waited for. Returns whether it does: elsewhere that is of no use, and there may be a limit. @throws SYSTEM_CALL
+ * waited for. Returns whether it does: elsewhere that is of no use, and under a limit it cannot be. @throws SYSTEM_CALL
  */
 export function endAhead(fd: number, size: number): boolean {
-  if (filesystemOf(fd).type !== XFS) return false
-  try {
-    truncate(fd, size + FAR)
-    return true
-  } catch (error) {
-    if (error instanceof ReftarError && error.errno === EFBIG) return false
-    throw error
-  }
+  if (filesystemOf(fd).type !== XFS || hasSizeLimit()) return false
+  truncate(fd, size + FAR)
+  return true
 }

@@ -21,6 +21,5 @@ export const {
   E2BIG,
   EMLINK,
   EISDIR,
-  EFBIG,
   EILSEQ,
 } = constants.errno
