@@ -6,7 +6,9 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { CLI, type Ended, reftar, run, scratch, shell, started, unprivileged, until } from './cli/run.js'
 import { compareTrees } from './support/compare-trees.js'
+import { tracing } from './support/extractor.js'
 import { testDirectory } from './support/filesystems.js'
+import { loggedCalls } from './support/injected.js'
 import { MIB, namesBelow, noise, reflink } from './support/trees.js'
 
 process.umask(0o022)
@@ -275,6 +277,24 @@ t.test('where the archive goes and comes from', async t => {
     check(t, await reftar(['list', '-f', 'tree/self'], inHere), listed)
     fs.rmSync(join(directory, 'tree/self'))
   })
+})
+
+t.test('a pipe that others hold, too, does not become non-blocking', tracing, async t => {
+  const directory = scratch(t)
+  fs.mkdirSync(join(directory, 'tree'))
+  // What makes work for every thread.
+  for (let i = 0; i < 2000; i++) fs.writeFileSync(join(directory, `tree/${i}`), `file ${i}`)
+  fs.writeFileSync(join(directory, 'tree/large'), noise(9 * MIB))
+  const log = join(directory, 'log')
+  const { code, calls } = await loggedCalls(log, ['ioctl', 'fcntl'], ['create', '-C', directory, 'tree'])
+  t.equal(code, 0)
+  const ofStdout = calls.filter(({ line }) => /(ioctl|fcntl)\(1</.test(line))
+  t.ok(ofStdout.length > 0)
+  // Node gives back at its end what it found, so that nobody sees it afterwards.
+  t.same(
+    ofStdout.filter(({ line }) => /FIONBIO|F_SETFL/.test(line)),
+    [],
+  )
 })
 
 t.test('nobody takes what is written', async t => {

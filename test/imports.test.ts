@@ -87,7 +87,7 @@ const BELOW: Record<string, readonly string[]> = {
   'steps.ts': [],
   format: ['errors.ts', 'record.ts'],
   sys: ['errors.ts', 'record.ts'],
-  crc: ['format'],
+  crc: ['format', 'sys'],
   dedup: ['errors.ts', 'record.ts', 'steps.ts', 'format'],
   fs: ['errors.ts', 'record.ts', 'event.ts', 'steps.ts', 'format', 'sys'],
   source: ['errors.ts', 'record.ts', 'event.ts', 'format', 'sys'],

@@ -1,3 +1,5 @@
+import { getHeapStatistics } from 'node:v8'
+
 /** Milliseconds. */
 const INTERVAL = 10
 /** In bytes. */
@@ -12,9 +14,9 @@ export function collectOften(): void {
   if (!gc) return
   let least = 0
   const collect = () => {
-    const { arrayBuffers } = process.memoryUsage()
-    least = Math.min(least, arrayBuffers)
-    if (arrayBuffers - least < MOST_GARBAGE) return
+    const { external_memory: external } = getHeapStatistics()
+    least = Math.min(least, external)
+    if (external - least < MOST_GARBAGE) return
     gc()
     // Another thread frees it: how much is left is seen the next time.
     least = Number.POSITIVE_INFINITY

@@ -81,6 +81,9 @@ export class ReadAhead {
     const worker = new Worker(new URL(thread, import.meta.url), {
       workerData,
       transferList: [port2],
+      // As node would else open stdout of the process for it, and make a pipe there non-blocking.
+      stdout: true,
+      stderr: true,
       // It opens files by system calls that node does not see.
       trackUnmanagedFds: false,
       resourceLimits: { maxYoungGenerationSizeMb: 4 },

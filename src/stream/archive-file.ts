@@ -1,5 +1,5 @@
 import { loadChecksums } from '../crc/checksums.js'
-import { DigestThread } from '../crc/digest-thread.js'
+import { sha256 } from '../crc/sha256.js'
 import { withPath } from '../errors.js'
 import { type Common, type Path, pathBytes } from '../event.js'
 import { ArchiveEncoder, type ClosedSegment } from '../format/archive-encoder.js'
@@ -68,7 +68,6 @@ export function archiveFile(file: Path, options: ArchiveFileOptions = {}): Archi
   const path = pathBytes(file)
   const staged = new StagedFile(path)
   const summary = Object.assign(emptyArchiveSummary(), { zeroCopyBytes: 0 })
-  const thread = new DigestThread()
   const pages = new PagedStore()
   let encoder: ArchiveEncoder
   let writer: CloningWriter
@@ -76,7 +75,7 @@ export function archiveFile(file: Path, options: ArchiveFileOptions = {}): Archi
 
   async function add(segments: readonly ClosedSegment[]): Promise<void> {
     for (const segment of segments) {
-      const digest = payloadDigest ? thread.digest(segment.payload) : undefined
+      const digest = payloadDigest ? sha256(segment.payload) : undefined
       const blocks = writeBlocks(segment)
       // Whoever waits for them hears of the error; a stream that was destroyed does not wait.
       digest?.catch(() => undefined)
@@ -141,7 +140,6 @@ export function archiveFile(file: Path, options: ArchiveFileOptions = {}): Archi
         await closed?.blocks.catch(() => undefined)
         staged.close()
         pages.close()
-        await thread.close()
       },
     },
     signal,

@@ -1,5 +1,5 @@
 import { loadChecksums } from '../crc/checksums.js'
-import { DigestThread } from '../crc/digest-thread.js'
+import { sha256 } from '../crc/sha256.js'
 import { ReftarError } from '../errors.js'
 import { type Common, quotePath } from '../event.js'
 import { ArchiveParser, type DecodedSegment } from '../format/archive-parser.js'
@@ -101,7 +101,6 @@ export function decoding<Out>(
 } {
   const summary = Object.assign(emptyArchiveSummary(), { losses: 0 })
   if (salvage) return { summary, hooks: salvaging(limits, summary, onEvent, put) }
-  const thread = new DigestThread()
   const pages = new PagedStore()
   let parser: ArchiveParser
   let decoded: Decoded | undefined
@@ -110,7 +109,7 @@ export function decoding<Out>(
   function* next(chunk: Uint8Array): Steps<Out> {
     try {
       for (const segment of parser.push(chunk)) {
-        const digest = segment.payloadDigest && thread.digest([segment.payload])
+        const digest = segment.payloadDigest && sha256([segment.payload])
         // Whoever waits for it hears of the error; a stream that was destroyed does not wait.
         digest?.catch(() => undefined)
         const { totals } = parser
@@ -154,7 +153,6 @@ export function decoding<Out>(
       },
       close() {
         pages.close()
-        return thread.close()
       },
     },
   }

@@ -1,5 +1,5 @@
 import { loadChecksums } from '../crc/checksums.js'
-import { DigestThread } from '../crc/digest-thread.js'
+import { sha256 } from '../crc/sha256.js'
 import { ArchiveEncoder, type ClosedSegment } from '../format/archive-encoder.js'
 import { DEFAULT_BLOCK_SIZE } from '../format/constants.js'
 import { PagedStore } from '../fs/paged-store.js'
@@ -39,7 +39,6 @@ export function extentEncoder(options: ExtentEncoderOptions = {}): Stage<Uint8Ar
   const { blockSize = DEFAULT_BLOCK_SIZE, sorted = true, digest: payloadDigest = true } = options
   checkBlockSize(blockSize)
   const summary = emptyArchiveSummary()
-  const thread = new DigestThread()
   const pages = new PagedStore()
   let encoder: ArchiveEncoder
   let begun = false
@@ -59,7 +58,7 @@ export function extentEncoder(options: ExtentEncoderOptions = {}): Stage<Uint8Ar
     if (!begun) yield* out(encoder.header())
     begun = true
     for (const segment of segments) {
-      const digest = payloadDigest ? thread.digest(segment.payload) : undefined
+      const digest = payloadDigest ? sha256(segment.payload) : undefined
       // Whoever waits for it hears of the error; a stream that was destroyed does not wait.
       digest?.catch(() => undefined)
       yield* release()
@@ -91,7 +90,6 @@ export function extentEncoder(options: ExtentEncoderOptions = {}): Stage<Uint8Ar
       },
       close() {
         pages.close()
-        return thread.close()
       },
     },
     options.signal,
