@@ -4,12 +4,13 @@ import { latin1Bytes } from '../format/latin1.js'
 import type { EntryPath } from '../format/path.js'
 import type { Origin } from '../record.js'
 import { openat } from '../sys/directory.js'
-import { close, closingOnError, dataSync, OPEN_FILE, syncFilesystem } from '../sys/file.js'
+import { close, closingOnError, dataSync, OPEN_FILE } from '../sys/file.js'
 import { isSameFile, statFd } from '../sys/status.js'
 import type { CloneLadder } from './clone-ladder.js'
 import { type DirectoryTree, pathOf } from './directory-tree.js'
 import type { RestoredFile } from './restored-file.js'
 import type { RestoredFiles } from './restored-files.js'
+import type { Writeback } from './writeback.js'
 
 /** A file that is open for writing, and waits for its clones. */
 export interface OpenTarget {
@@ -57,31 +58,27 @@ const CLONES_PER_TURN = 256
 export class CloneQueue {
   readonly #tree: DirectoryTree
   readonly #files: RestoredFiles
+  readonly #writeback: Writeback
   readonly #ladder: CloneLadder
   readonly #finish: (target: OpenTarget) => void
   readonly #sources = new Map<number, Source>()
   #clones: QueuedClone[] = []
   readonly #targets = new Set<OpenTarget>()
   #bytes = 0
-  #clock = 1
-  #synced = 0
 
   /** @param finish - called for each target that has ended, after its last clone */
   constructor(
     tree: DirectoryTree,
     files: RestoredFiles,
+    writeback: Writeback,
     ladder: CloneLadder,
     finish: (target: OpenTarget) => void,
   ) {
     this.#tree = tree
     this.#files = files
+    this.#writeback = writeback
     this.#ladder = ladder
     this.#finish = finish
-  }
-
-  /** To be told of every write, so that it is known which files are dirty. */
-  wrote(file: RestoredFile): void {
-    file.written = this.#clock
   }
 
   /** It is to be flushed before anything is added. */
@@ -158,17 +155,17 @@ export class CloneQueue {
   }
 
   async #syncSources(): Promise<void> {
+    await this.#writeback.settle()
     const dirty = new Map<number, RestoredFile>()
     for (const { source, target, origin, length } of this.#clones) {
       const file = this.#files.get(source)
-      if (file.written <= this.#synced) continue
+      if (!this.#writeback.isDirty(file)) continue
       const isPossible = this.#ladder.isPossible(deviceOf(file), deviceOf(target.file), origin, length)
       if (isPossible) dirty.set(source, file)
     }
     if (dirty.size > MAX_FILE_SYNCS) {
       const [first] = dirty
-      if (first) await syncFilesystem(this.#open(...first).fd)
-      this.#synced = this.#clock++
+      if (first) await this.#writeback.all(this.#open(...first).fd)
       return
     }
     for (const [number, file] of dirty) {

@@ -1,5 +1,7 @@
 import { SMALL_WRITE, startWriteback, writeAt, writeAtAsync } from '../sys/file.js'
 
+/** From this many bytes on, what is written goes to the disk at once. */
+export const WRITTEN_BACK = 1024 * 1024
 /** How much may be on its way to other threads, in bytes. */
 const MOST_UNDER_WAY = 8 * 1024 * 1024
 
@@ -19,15 +21,12 @@ export class DataWriter {
   #bytesUnderWay = 0
   #failure: { readonly error: unknown } | undefined
 
-  /**
-   * @param startsWriteback - what is large is to go to the disk at once
-   * @throws SYSTEM_CALL, which may be that of an earlier write
-   */
-  write(fd: number, bytes: Uint8Array, offset: number, startsWriteback: boolean): void | Promise<void> {
+  /** @throws SYSTEM_CALL, which may be that of an earlier write */
+  write(fd: number, bytes: Uint8Array, offset: number): void | Promise<void> {
     const { byteLength } = bytes
     if (byteLength > SMALL_WRITE) {
       this.flush()
-      this.#start(fd, bytes, offset, startsWriteback)
+      this.#start(fd, bytes, offset)
       return this.#bytesUnderWay > MOST_UNDER_WAY ? this.#wait(MOST_UNDER_WAY / 2) : undefined
     }
     const follows = fd === this.#fd && offset === this.#offset + this.#length
@@ -74,10 +73,10 @@ export class DataWriter {
     this.#failure = undefined
   }
 
-  #start(fd: number, bytes: Uint8Array, offset: number, startsWriteback: boolean): void {
+  #start(fd: number, bytes: Uint8Array, offset: number): void {
     const { byteLength } = bytes
     this.#bytesUnderWay += byteLength
-    const writing = this.#writeLarge(fd, bytes, offset, startsWriteback).finally(() => {
+    const writing = this.#writeLarge(fd, bytes, offset).finally(() => {
       this.#bytesUnderWay -= byteLength
       this.#underWay.delete(writing)
     })
@@ -85,10 +84,11 @@ export class DataWriter {
   }
 
   /** It never rejects: the next call tells the error. */
-  async #writeLarge(fd: number, bytes: Uint8Array, offset: number, startsWriteback: boolean): Promise<void> {
+  async #writeLarge(fd: number, bytes: Uint8Array, offset: number): Promise<void> {
     try {
       await writeAtAsync(fd, bytes, offset)
-      if (startsWriteback) startWriteback(fd, offset, bytes.byteLength)
+      const { byteLength } = bytes
+      if (byteLength >= WRITTEN_BACK) await startWriteback(fd, offset, byteLength)
     } catch (error) {
       this.#failure ??= { error }
     }

@@ -14,13 +14,14 @@ import type { Bestowal } from './bestowal.js'
 import { CloneLadder } from './clone-ladder.js'
 import { CloneQueue, type OpenTarget } from './clone-queue.js'
 import { DataCloner } from './data-cloner.js'
-import { DataWriter } from './data-writer.js'
+import { DataWriter, WRITTEN_BACK } from './data-writer.js'
 import type { Directory, DirectoryTree } from './directory-tree.js'
 import { FileEnd } from './file-end.js'
 import type { MetadataWriter } from './metadata-writer.js'
 import { RestoredFile } from './restored-file.js'
 import { RestoredFiles } from './restored-files.js'
 import type { WriteRequest } from './write-request.js'
+import { Writeback } from './writeback.js'
 
 interface OpenFile extends OpenTarget {
   readonly entry: Entry
@@ -46,8 +47,6 @@ const OWNER_CAN_READ = 0o400
 const OWNER_CAN_WRITE = 0o200
 /** On btrfs a clone of any part of an extent keeps all of it, which is up to 128 MiB: a file is to be worth that. */
 const SMALLEST_ON_BTRFS = 1024 * 1024
-/** More data than this may have been written back by the time that it has all come, in bytes. */
-const LARGE = 1024 * 1024
 
 /** Extents to files: data and holes at once, references when the clone queue is flushed. */
 export class FileWriter {
@@ -57,15 +56,20 @@ export class FileWriter {
   readonly #onFinish: (finished: FinishedFile) => void
   readonly #queue: CloneQueue
   readonly #writer = new DataWriter()
+  readonly #writeback: Writeback
   readonly #cloner: DataCloner | undefined
   /** Without root, attributes can be set only of what may be written. */
   readonly #needed = process.geteuid?.() === 0 ? OWNER_CAN_READ : OWNER_CAN_READ | OWNER_CAN_WRITE
   readonly #restored = new RestoredFiles()
   #file: OpenFile | undefined
 
-  /** @param onFinish - sets the metadata of a file that has all its data */
+  /**
+   * @param root - of the tree, on the filesystem of everything or almost
+   * @param onFinish - sets the metadata of a file that has all its data
+   */
   constructor(
     tree: DirectoryTree,
+    root: Directory,
     request: WriteRequest,
     metadata: MetadataWriter,
     onFinish: (finished: FinishedFile) => void,
@@ -74,9 +78,12 @@ export class FileWriter {
     this.#request = request
     this.#metadata = metadata
     this.#onFinish = onFinish
+    this.#writeback = new Writeback(() => tree.fd(root))
     const ladder = new CloneLadder(request.reflink, request.summary)
     this.#cloner = request.zeroCopy ? new DataCloner(smallestFile) : undefined
-    this.#queue = new CloneQueue(tree, this.#restored, ladder, target => this.#finish(target as OpenFile))
+    this.#queue = new CloneQueue(tree, this.#restored, this.#writeback, ladder, target =>
+      this.#finish(target as OpenFile),
+    )
   }
 
   /** A file has begun and has not ended. */
@@ -125,6 +132,7 @@ export class FileWriter {
     // What is cloned may be on its way.
     await this.#writer.settle()
     await this.#queue.flush()
+    await this.#writeback.settle()
   }
 
   /** After an error: gives up the files that do not become whole, and returns them to be removed. */
@@ -141,7 +149,9 @@ export class FileWriter {
 
   /** Gives up what is not yet written; to be waited for before anything is closed. */
   abandon(): void | Promise<void> {
-    return this.#writer.abandon()
+    const writing = this.#writer.abandon()
+    const resting = this.#writeback.rest()
+    return writing && resting ? writing.then(() => resting) : (writing ?? resting)
   }
 
   /** Lets go of everything, and returns the files that were not finished. */
@@ -162,7 +172,7 @@ export class FileWriter {
     this.#restored.moved(file)
   }
 
-  #data(open: OpenFile, { bytes, from, mayBeShared }: Data): void | Promise<void> {
+  #data(open: OpenFile, { bytes, from }: Data): void | Promise<void> {
     const { summary } = this.#request
     const { fd, file, end } = open
     const { size } = end
@@ -170,16 +180,16 @@ export class FileWriter {
     this.#restored.append(file, size, length)
     end.grow(length)
     summary.logicalBytes += length
-    open.isWrittenBack ||= open.waiting > 0 || end.size > LARGE
+    open.isWrittenBack ||= open.waiting > 0 || end.size >= WRITTEN_BACK || this.#writeback.isUnderWay
     const targetDevice = file.directory.inode.dev
     if (from && this.#cloner?.clone({ from, length, target: fd, targetDevice, targetOffset: size })) {
       summary.zeroCopyBytes += length
       return
     }
     end.wrote()
-    this.#queue.wrote(file)
+    this.#writeback.wrote(file)
     summary.writtenBytes += length
-    return this.#writer.write(fd, bytes, size, mayBeShared)
+    return this.#writer.write(fd, bytes, size)
   }
 
   #reference(open: OpenFile, { address, length, origin }: Reference): void | Promise<void> {
@@ -263,6 +273,7 @@ export class FileWriter {
     if (state === 'changed') onProblem('SOURCE_CHANGED', open.path.bytes, 'changed while it was archived')
     summary.files++
     this.#queue.end(open, open.end.size)
+    this.#writeback.ended(open.file)
     onEntry(open.path.bytes, open.end.size)
   }
 

@@ -10,7 +10,7 @@ export class RestoredFile implements Inode {
   number: number | undefined
   /** Its descriptor, until it is finished. */
   fd: number | undefined
-  /** When data was last written to it, by the count of the clone queue. */
+  /** When data was last written to it, as Writeback counts. */
   written = 0
   #dev = 0
   #ino: bigint | undefined

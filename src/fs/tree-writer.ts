@@ -65,7 +65,8 @@ export class TreeWriter {
     this.#metadata = new MetadataWriter(request.policy, request)
     this.#staging = new Staging({ target, existing, onNote, onProblem })
     this.#finisher = new EntryFinisher(this.#staging, this.#metadata, onProblem)
-    this.#files = new FileWriter(this.#staging.tree, request, this.#metadata, file =>
+    const { tree, root } = this.#staging
+    this.#files = new FileWriter(tree, root.directory, request, this.#metadata, file =>
       this.#finisher.file(file),
     )
   }

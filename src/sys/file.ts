@@ -20,7 +20,6 @@ const libc = libcFunctions<{
   futimens(fd: number, times: Buffer): number
   utimensat(fd: number, path: Buffer, times: Buffer, flags: number): number
   fallocate(fd: number, mode: number, offset: number, length: number): number
-  syncFileRange(fd: number, offset: number, length: number, flags: number): number
   posixFadvise(fd: number, offset: number, length: number, advice: number): number
   fcntl(fd: number, command: number, type: string, value: number): number
 }>({
@@ -30,11 +29,13 @@ const libc = libcFunctions<{
   futimens: 'int futimens(int fd, const void *times)',
   utimensat: 'int utimensat(int fd, const void *path, const void *times, int flags)',
   fallocate: 'int fallocate(int fd, int mode, int64_t offset, int64_t length)',
-  syncFileRange: 'int sync_file_range(int fd, int64_t offset, int64_t length, uint32_t flags)',
   posixFadvise: 'int posix_fadvise(int fd, int64_t offset, int64_t length, int advice)',
   fcntl: 'int fcntl(int fd, int command, ...)',
 })
 
+const syncFileRange = libcFunctionAsync<[fd: number, offset: number, length: number, flags: number]>(
+  'int sync_file_range(int fd, int64_t offset, int64_t length, uint32_t flags)',
+)
 const syncfs = libcFunctionAsync<[number]>('int syncfs(int fd)')
 
 const SEEK_DATA = 3
@@ -242,9 +243,9 @@ export function startReading(fd: number, offset: number, length: number): void {
   libc().posixFadvise(fd, offset, length, POSIX_FADV_WILLNEED)
 }
 
-/** Starts writing a range back, without waiting: sync_file_range(2). Only a hint, so errors are left for later. */
-export function startWriteback(fd: number, offset: number, length: number): void {
-  libc().syncFileRange(fd, offset, length, SYNC_FILE_RANGE_WRITE)
+/** Starts writing a range back, on another thread: sync_file_range(2). Only a hint, so errors are left for later. */
+export async function startWriteback(fd: number, offset: number, length: number): Promise<void> {
+  await syncFileRange(fd, offset, length, SYNC_FILE_RANGE_WRITE)
 }
 
 /** syncfs(2), on another thread: writes back the whole filesystem that holds `fd`. @throws SYSTEM_CALL */

@@ -63,7 +63,7 @@ export const ERRNOS = [
 export function makeFaultTree(source: string): void {
   const at = (name: string) => join(source, name)
   fs.mkdirSync(at('directory/inner'), { recursive: true })
-  fs.writeFileSync(at('directory/a'), noise(300 * KIB + 5, 'a'))
+  fs.writeFileSync(at('directory/a'), noise(MIB + 300 * KIB + 5, 'a'))
   fs.writeFileSync(at('directory/inner/b'), noise(20 * KIB, 'b'))
   fs.writeFileSync(at('small'), 'small')
   fs.writeFileSync(at('empty'), '')
