@@ -1,25 +1,27 @@
 /**
  * Puts the figures of a benchmark into docs/PERFORMANCE.md, between its markers, and draws docs/performance.svg:
- * `npm run bench:report -- FILE`, where FILE is what `npm run bench -- --json FILE` wrote.
+ * `npm run bench:report -- FILE...`, where each FILE is what `npm run bench -- --json FILE` wrote. What is in several of them
+ * counts as several runs.
  */
 import { readFileSync, writeFileSync } from 'node:fs'
 import type { Report } from './figures.js'
+import { merge } from './merge.js'
 import { plot } from './plot.js'
-import { boundRows, corpusRows, counted, describe, summaryRows } from './report.js'
+import { boundRows, corpusRows, countedRuns, describe, summaryRows } from './report.js'
 import { markdownTable } from './table.js'
 
 const PAGE = new URL('../docs/PERFORMANCE.md', import.meta.url)
 const PICTURE = new URL('../docs/performance.svg', import.meta.url)
 
 function sections(report: Report): Record<string, string> {
-  const { machine, versions, corpora, bounds, runs, quick, cold } = report
+  const { machine, versions, corpora, bounds, quick, cold } = report
   const facts = (of: Readonly<Record<string, string>>) =>
     Object.entries(of)
       .map(([name, value]) => `${name}: ${value}`)
       .join('; ')
   return {
     machine:
-      `Medians of ${counted(runs, 'run')}${quick ? ' of the `--quick` corpora' : ''}; ${facts(machine)}. ${facts(versions)}. ` +
+      `Medians of ${countedRuns(corpora)}${quick ? ' of the `--quick` corpora' : ''}; ${facts(machine)}. ${facts(versions)}. ` +
       `For what is cold, the filesystem was ${cold}.`,
     summary: markdownTable(summaryRows(corpora)),
     corpora: corpora
@@ -40,9 +42,10 @@ export function fill(page: string, found: Readonly<Record<string, string>>): str
   return page
 }
 
-function main([file]: string[]): void {
-  if (file === undefined) throw new Error('usage: npm run bench:report -- FILE')
-  const report = JSON.parse(readFileSync(file, 'utf8')) as Report
+function main(files: readonly string[]): void {
+  const [first, ...others] = files.map(file => JSON.parse(readFileSync(file, 'utf8')) as Report)
+  if (first === undefined) throw new Error('usage: npm run bench:report -- FILE...')
+  const report = merge([first, ...others])
   writeFileSync(PAGE, fill(readFileSync(PAGE, 'utf8'), sections(report)))
   writeFileSync(PICTURE, plot(report.corpora))
 }

@@ -76,6 +76,15 @@ export function describe({ corpus, filesystem, files, apparentBytes, uniqueBytes
   return `${corpus} on ${filesystem}: ${counted(files, 'file')}, ${mib(apparentBytes)} MiB of data in ${mib(uniqueBytes)} MiB of storage`
 }
 
+/** How many runs there are of what was measured. */
+export function countedRuns(corpora: readonly CorpusFigures[]): string {
+  const counts = corpora.flatMap(({ tools }) =>
+    tools.flatMap(({ samples }) => Object.values(samples).map(({ length }) => length)),
+  )
+  const [least, most] = [Math.min(...counts), Math.max(...counts)]
+  return least < most ? `${least} to ${most} runs` : counted(most, 'run')
+}
+
 export function counted(count: number, what: string): string {
   return `${count} ${what}${count === 1 ? '' : 's'}`
 }

@@ -9,14 +9,14 @@ type Address = unknown
 
 const openssl = libcFunctions<{
   newContext(): Address
-  sha256(): Address
-  begin(context: Address, kind: Address, engine: null): number
+  algorithm(): Address
+  begin(context: Address, algorithm: Address, engine: null): number
   end(context: Address, digest: Uint8Array, length: null): number
   free(context: Address): void
 }>({
   newContext: 'void *EVP_MD_CTX_new()',
-  sha256: 'const void *EVP_sha256()',
-  begin: 'int EVP_DigestInit_ex(void *context, const void *kind, void *engine)',
+  algorithm: 'const void *EVP_sha256()',
+  begin: 'int EVP_DigestInit_ex(void *context, const void *algorithm, void *engine)',
   end: 'int EVP_DigestFinal_ex(void *context, void *digest, void *length)',
   free: 'void EVP_MD_CTX_free(void *context)',
 })
@@ -43,9 +43,9 @@ async function elsewhere(pieces: readonly Uint8Array[]): Promise<Uint8Array | un
   } catch {
     return undefined
   }
-  const { sha256, begin, end, free } = openssl()
+  const { algorithm, begin, end, free } = openssl()
   try {
-    if (begin(context, sha256(), null) !== 1) return undefined
+    if (begin(context, algorithm(), null) !== 1) return undefined
     for (const piece of pieces) {
       const { result } = await update(context, piece, piece.byteLength)
       if (result !== 1) return undefined

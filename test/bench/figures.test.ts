@@ -1,8 +1,16 @@
 import t from 'tap'
-import { type CorpusFigures, median, peakOf, type Sample, timesAsFast } from '../../bench/figures.js'
+import {
+  type CorpusFigures,
+  median,
+  peakOf,
+  type Report,
+  type Sample,
+  timesAsFast,
+} from '../../bench/figures.js'
+import { merge } from '../../bench/merge.js'
 import { fill } from '../../bench/performance.js'
 import { plot } from '../../bench/plot.js'
-import { corpusRows, summaryRows } from '../../bench/report.js'
+import { corpusRows, countedRuns, summaryRows } from '../../bench/report.js'
 import { markdownTable } from '../../bench/table.js'
 
 const sample = (synced: number, peakBytes = 0): Sample => ({ seconds: synced / 2, synced, peakBytes })
@@ -72,6 +80,29 @@ t.test('tables have a cell for each column, and a dash for what was not measured
     ]),
     '| a | b \\| c |\n| --- | ---: |\n| 1 | 2 |',
   )
+  t.end()
+})
+
+t.test('reports become one, run by run', t => {
+  const report = (...corpora: CorpusFigures[]): Report => {
+    return { machine: {}, versions: {}, runs: 1, quick: false, cold: '', corpora, bounds: [] }
+  }
+  const measured = (tool: string, seconds: number) => {
+    return { tool, samples: { createPipe: [sample(seconds)] }, taken: {} }
+  }
+  const others = { ...corpus, tools: [measured('tar', 12), measured('reftar', 3)] }
+  const merged = merge([report(corpus), report({ ...others, filesystem: 'xfs' }), report(others)])
+  t.same(
+    merged.corpora.map(({ filesystem }) => filesystem),
+    ['btrfs', 'xfs'],
+  )
+  const [both] = merged.corpora
+  t.equal(both && timesAsFast(both, 'reftar', 'createPipe'), 3, 'of 4, 2, 1 and 4')
+  t.equal(both && timesAsFast(both, 'reftar', 'extractPipe'), 0.5)
+  t.equal(countedRuns(merged.corpora), '1 to 4 runs')
+  t.equal(countedRuns([others]), '1 run')
+  const late = { ...corpus, tools: [measured('tar', 1), measured('borg', 1)] }
+  t.throws(() => merge([report(corpus), report(late)]), /^borg has runs of vm on btrfs that/)
   t.end()
 })
 
