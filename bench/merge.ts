@@ -15,7 +15,8 @@ export function merge([first, ...others]: readonly [Report, ...Report[]]): Repor
 }
 
 function placeOf({ corpus }: CorpusFigures): number {
-  return corpusNames.findIndex(name => name === corpus)
+  const names: readonly string[] = corpusNames
+  return names.indexOf(corpus)
 }
 
 function mergeTwo(all: Report, next: Report): Report {
