@@ -9,6 +9,7 @@ import { close } from '../sys/file.js'
 import { FUSE, filesystemOf } from '../sys/filesystem.js'
 import { isSameFile, S_IFBLK, S_IFCHR, S_IFIFO, statAt, statFd } from '../sys/status.js'
 import { type Directory, pathOf } from './directory-tree.js'
+import { checkName, needed } from './entry-checks.js'
 import { EntryFinisher } from './entry-finisher.js'
 import { FileWriter } from './file-writer.js'
 import { MetadataWriter } from './metadata-writer.js'
@@ -284,18 +285,4 @@ export class TreeWriter {
     if (isOurs) this.#finisher.directory(entry, place, path)
     this.#staging.tree.leave(place.directory)
   }
-}
-
-/** Whatever the stages before have let through: only one component stays inside its directory. @throws UNSAFE_NAME */
-function checkName({ ordinal, name, type }: Entry): void {
-  const text = latin1(name)
-  if (text === '' && ordinal === 1 && type === 'directory') return
-  if (text !== '' && text !== '.' && text !== '..' && !/[/\0]/.test(text)) return
-  throw new ReftarError('UNSAFE_NAME', `entry ${ordinal} is named ${quotePath(name)}`, { path: name })
-}
-
-/** What an entry of its type has; records that no parser has checked may lack it. @throws BAD_STRUCTURE */
-function needed<T>({ ordinal, type }: Entry, field: T | undefined): T {
-  if (field !== undefined) return field
-  throw new ReftarError('BAD_STRUCTURE', `entry ${ordinal} is a ${type} and does not say of what`)
 }
