@@ -9,7 +9,7 @@ import { makeFaultTree, someOf } from './faults/cases.js'
 import { compareTrees } from './support/compare-trees.js'
 import { tracing } from './support/extractor.js'
 import { testDirectory } from './support/filesystems.js'
-import { injected, loggedCalls } from './support/injected.js'
+import { killedAt, loggedCalls } from './support/injected.js'
 import { setXattr } from './support/system-calls.js'
 import { archive, KIB, namesBelow, noise, notes, problems, reflink, restore } from './support/trees.js'
 
@@ -144,10 +144,8 @@ for (const { options, calls, replaced } of [
       const ours = whole.calls.filter(made => made.call === call && made.line.includes(target))
       t.ok(ours.length > 0, call)
       for (const nth of PUBLISHING.includes(call) ? someOf(ours.length) : new Set([1, ours.length])) {
-        const when = ours[nth - 1]?.when ?? 0
-        prepare(target, replaced)
         const what = `killed at ${call} ${nth} of ${ours.length}`
-        const { signal, stderr } = await injected(call, 'signal=SIGKILL', when, argv)
+        const { signal, stderr } = await killedAt(ours, nth, argv, () => prepare(target, replaced))
         t.equal(signal, 'SIGKILL', `${what} ${stderr}`)
         const stage = await checkAfter(t, what, { source, target, bytes, replaced })
         stages.set(stage, (stages.get(stage) ?? 0) + 1)
@@ -180,10 +178,9 @@ t.test('create -f', tracing, async t => {
     t.ok(ours.length > 0, call)
     for (const nth of someOf(ours.length)) {
       const old = nth % 2 === 0 ? undefined : OLD
-      clear(old)
       const what = `killed at ${call} ${nth} of ${ours.length}`
-      const { signal } = await injected(call, 'signal=SIGKILL', ours[nth - 1]?.when ?? 0, argv)
-      t.equal(signal, 'SIGKILL', what)
+      const { signal, stderr } = await killedAt(ours, nth, argv, () => clear(old))
+      t.equal(signal, 'SIGKILL', `${what} ${stderr}`)
       const expected = old === undefined ? undefined : Buffer.from(old)
       const found = fs.existsSync(file) ? fs.readFileSync(file) : undefined
       t.ok(expected && found ? found.equals(expected) : found === expected, `${what}: as it was, or whole`)

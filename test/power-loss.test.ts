@@ -12,7 +12,7 @@ import { compareTrees } from './support/compare-trees.js'
 import { tracing } from './support/extractor.js'
 import { regularFiles, sharingKept } from './support/fiemap.js'
 import { testDirectory } from './support/filesystems.js'
-import { injected, loggedCalls } from './support/injected.js'
+import { killedAt, loggedCalls } from './support/injected.js'
 import { type OwnFilesystem, ownFilesystem } from './support/own-filesystem.js'
 import { archive, decoded, failure, KIB, MIB, namesBelow, noise, reflink, run } from './support/trees.js'
 
@@ -136,9 +136,8 @@ t.test('the power fails in the middle of an extraction', tracing, async t => {
     t.ok(ours.length > 0, call)
     for (const nth of someOf(ours.length)) {
       const what = `at ${call} ${nth} of ${ours.length}`
-      prepare(place)
-      const { signal } = await injected(call, 'signal=SIGKILL', ours[nth - 1]?.when ?? 0, argv)
-      t.equal(signal, 'SIGKILL', what)
+      const { signal, stderr } = await killedAt(ours, nth, argv, () => prepare(place))
+      t.equal(signal, 'SIGKILL', `${what} ${stderr}`)
       losePower.xfs(own, 'written')
       t.same(torn(place), [], `${what}: nothing is torn`)
       t.equal(fs.readFileSync(join(target, 'merged/stranger'), 'utf8'), OLD, what)
@@ -224,12 +223,8 @@ t.test('the power fails while an archive is replaced', tracing, async t => {
     t.ok(ours.length > 0, call)
     for (const nth of someOf(ours.length)) {
       const what = `at ${call} ${nth} of ${ours.length}`
-      restoreOld()
-      const { signal } = await injected(call, 'signal=SIGKILL', ours[nth - 1]?.when ?? 0, [
-        ...argv,
-        '--fsync',
-      ])
-      t.equal(signal, 'SIGKILL', what)
+      const { signal, stderr } = await killedAt(ours, nth, [...argv, '--fsync'], restoreOld)
+      t.equal(signal, 'SIGKILL', `${what} ${stderr}`)
       losePower.xfs(own, 'written')
       const is = fs.readFileSync(file)
       const state = is.equals(old) ? 'old' : is.equals(bytes) ? 'new' : undefined

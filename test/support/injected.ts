@@ -62,3 +62,24 @@ export async function loggedCalls(
   }
   return { ...ended, calls: logged }
 }
+
+/** How often a run is made again that ended ahead of its call. */
+const RUNS = 4
+
+/**
+ * Kills a run at the `nth` of these calls, from 1. Runs differ by a file or two that node opens as it starts: where the count of
+ * its calls ended ahead of this one, all is prepared and run again.
+ */
+export async function killedAt(
+  calls: readonly LoggedCall[],
+  nth: number,
+  argv: readonly string[],
+  prepare: () => void,
+): Promise<Ended> {
+  const { call, when } = calls[nth - 1] as LoggedCall
+  for (let runs = 1; ; runs++) {
+    prepare()
+    const ended = await injected(call, 'signal=SIGKILL', when, argv)
+    if (ended.signal === 'SIGKILL' || runs === RUNS) return ended
+  }
+}
