@@ -2,8 +2,12 @@ import { getHeapStatistics } from 'node:v8'
 
 /** Milliseconds. */
 const INTERVAL = 10
-/** In bytes. */
-const MOST_GARBAGE = 32 * 1024 * 1024
+const MIB = 1024 * 1024
+/** In bytes, as all below. */
+const MOST_GARBAGE = 32 * MIB
+/** Where the process takes more than this, there may be less garbage. */
+const MUCH_MEMORY = 160 * MIB
+const LESS_GARBAGE = 16 * MIB
 
 /**
  * What is made here is mostly buffers, which lie outside of node's heap. That is small, so that node collects only when 64 MiB
@@ -16,7 +20,9 @@ export function collectOften(): void {
   const collect = () => {
     const { external_memory: external } = getHeapStatistics()
     least = Math.min(least, external)
-    if (external - least < MOST_GARBAGE) return
+    const garbage = external - least
+    if (garbage < LESS_GARBAGE) return
+    if (garbage < MOST_GARBAGE && process.memoryUsage.rss() < MUCH_MEMORY) return
     gc()
     // Another thread frees it: how much is left is seen the next time.
     least = Number.POSITIVE_INFINITY
