@@ -1,14 +1,6 @@
 // The block kernel: CRC32, a second hash and the zero test of every block of a batch, in one call. AssemblyScript.
 //
-// CRC32 follows S. Russell, "Chorba: A novel CRC32 implementation" (arXiv:2412.16398): no tables, but a sparse
-// multiple of the polynomial. Take a block as a polynomial over GF(2) whose first bit has the highest degree. Its
-// CRC is the remainder modulo the polynomial G of CRC32, and stays the same when multiples of G are added. Of the
-// multiples of G with five terms,
-//
-//     Z = x^300 + x^155 + x^117 + x^89 + 1
-//
-// has the least degree. So a bit may be taken away where it is added 145, 183, 211 and 300 bits further on, for
-// x^300 = x^155 + x^117 + x^89 + 1 modulo G. Z^8 has the exponents of Z times 8 and says the same of bytes. Thus:
+// CRC32 is a remainder modulo G, and polynomial.ts tells of the multiple Z of G, by which bits and bytes move. Thus:
 //
 // 1. `stripe` moves a block into its last 304 bytes, by Z^8 and sixteen bytes at a time. What moves away from a
 //    byte is the byte and what moved onto it: m[i] = block[i] + m[i - 145] + m[i - 183] + m[i - 211] + m[i - 300].
@@ -22,6 +14,8 @@
 //
 // A block that is short, or whose length is no multiple of 16, is led by zeros and the word START: a CRC that starts
 // from 0 has come to its true initial value after them.
+
+import { add, moved, reduce } from './polynomial'
 
 /** Bytes. What moves furthest in `stripe`, 300, in whole vectors. */
 const REST: usize = 304
@@ -277,10 +271,6 @@ function stripe(at: usize, stride: usize, before: usize, to: usize, length: usiz
   last3 = l3
 }
 
-function add(a: v128, b: v128, c: v128, d: v128, e: v128): v128 {
-  return v128.xor(v128.xor(a, b), v128.xor(v128.xor(c, d), e))
-}
-
 /** Four vectors of words as the rows of a square: writes its columns. */
 function transpose(a: v128, b: v128, c: v128, d: v128, to: usize): void {
   const ab = v128.shuffle<i32>(a, b, 0, 4, 1, 5)
@@ -291,52 +281,6 @@ function transpose(a: v128, b: v128, c: v128, d: v128, to: usize): void {
   const cd2 = v128.shuffle<i32>(c, d, 2, 6, 3, 7)
   v128.store(to, v128.shuffle<i64>(ab2, cd2, 0, 2), 32)
   v128.store(to, v128.shuffle<i64>(ab2, cd2, 1, 3), 48)
-}
-
-/**
- * The word at `from` and what moved onto it: `before` is ten words back. In words and bits, the distances are 4 and
- * 17, 5 and 23, 6 and 19, 9 and 12; the first bit is the least significant one.
- */
-function moved(from: usize, before: usize): v128 {
-  const back5 = v128.load(before, 80)
-  const back6 = v128.load(before, 64)
-  return v128.xor(
-    add(
-      v128.load(from),
-      i32x4.shl(v128.load(before, 96), 17),
-      i32x4.shr_u(back5, 15),
-      i32x4.shl(back5, 23),
-      i32x4.shr_u(back6, 9),
-    ),
-    v128.xor(
-      v128.xor(i32x4.shl(back6, 19), i32x4.shr_u(v128.load(before, 48), 13)),
-      v128.xor(i32x4.shl(v128.load(before, 16), 12), i32x4.shr_u(v128.load(before), 20)),
-    ),
-  )
-}
-
-/**
- * A word times x^32 modulo G: the quotient is the upper half of the word times floor(x^64 / G), and the remainder the
- * lower half of the quotient times G.
- */
-function reduce(w: v128): v128 {
-  const q = v128.xor(
-    add(w, i32x4.shl(w, 6), i32x4.shl(w, 9), i32x4.shl(w, 10), i32x4.shl(w, 12)),
-    v128.xor(
-      add(i32x4.shl(w, 16), i32x4.shl(w, 24), i32x4.shl(w, 25), i32x4.shl(w, 26), i32x4.shl(w, 28)),
-      v128.xor(v128.xor(i32x4.shl(w, 29), i32x4.shl(w, 30)), i32x4.shl(w, 31)),
-    ),
-  )
-  return v128.xor(
-    add(q, i32x4.shr_u(q, 1), i32x4.shr_u(q, 2), i32x4.shr_u(q, 4), i32x4.shr_u(q, 5)),
-    v128.xor(
-      add(i32x4.shr_u(q, 7), i32x4.shr_u(q, 8), i32x4.shr_u(q, 10), i32x4.shr_u(q, 11), i32x4.shr_u(q, 12)),
-      v128.xor(
-        v128.xor(i32x4.shr_u(q, 16), i32x4.shr_u(q, 22)),
-        v128.xor(i32x4.shr_u(q, 23), i32x4.shr_u(q, 26)),
-      ),
-    ),
-  )
 }
 
 function mix(h: v128): v128 {
