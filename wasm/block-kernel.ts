@@ -179,10 +179,7 @@ function stripe(at: usize, stride: usize, before: usize, to: usize, length: usiz
       const x0 = v128.xor(s0, v0)
       s0 = i32x4.add(l0, i32x4.dot_i16x8_s(x0, factors))
       l0 = x0
-      v128.store(
-        to,
-        add(v0, v128.load(before, 4), v128.load(before, 93), v128.load(before, 121), v128.load(before, 159)),
-      )
+      spread(v0, before, to)
       at += 16
       before += 16
       to += 16
@@ -205,55 +202,22 @@ function stripe(at: usize, stride: usize, before: usize, to: usize, length: usiz
     const x0 = v128.xor(s0, v0)
     s0 = i32x4.add(l0, i32x4.dot_i16x8_s(x0, factors))
     l0 = x0
-    v128.store(
-      to,
-      add(v0, v128.load(before, 4), v128.load(before, 93), v128.load(before, 121), v128.load(before, 159)),
-    )
+    spread(v0, before, to)
     const v1 = v128.load(at1)
     const x1 = v128.xor(s1, v1)
     s1 = i32x4.add(l1, i32x4.dot_i16x8_s(x1, factors))
     l1 = x1
-    v128.store(
-      to,
-      add(
-        v1,
-        v128.load(before, LANE1 + 4),
-        v128.load(before, LANE1 + 93),
-        v128.load(before, LANE1 + 121),
-        v128.load(before, LANE1 + 159),
-      ),
-      LANE1,
-    )
+    spread(v1, before + LANE1, to + LANE1)
     const v2 = v128.load(at2)
     const x2 = v128.xor(s2, v2)
     s2 = i32x4.add(l2, i32x4.dot_i16x8_s(x2, factors))
     l2 = x2
-    v128.store(
-      to,
-      add(
-        v2,
-        v128.load(before, LANE2 + 4),
-        v128.load(before, LANE2 + 93),
-        v128.load(before, LANE2 + 121),
-        v128.load(before, LANE2 + 159),
-      ),
-      LANE2,
-    )
+    spread(v2, before + LANE2, to + LANE2)
     const v3 = v128.load(at3)
     const x3 = v128.xor(s3, v3)
     s3 = i32x4.add(l3, i32x4.dot_i16x8_s(x3, factors))
     l3 = x3
-    v128.store(
-      to,
-      add(
-        v3,
-        v128.load(before, LANE3 + 4),
-        v128.load(before, LANE3 + 93),
-        v128.load(before, LANE3 + 121),
-        v128.load(before, LANE3 + 159),
-      ),
-      LANE3,
-    )
+    spread(v3, before + LANE3, to + LANE3)
     at += 16
     at1 += 16
     at2 += 16
@@ -269,6 +233,14 @@ function stripe(at: usize, stride: usize, before: usize, to: usize, length: usiz
   last2 = l2
   sum3 = s3
   last3 = l3
+}
+
+/** Sixteen bytes of a block, and what moves onto them. */
+function spread(bytes: v128, before: usize, to: usize): void {
+  v128.store(
+    to,
+    add(bytes, v128.load(before, 4), v128.load(before, 93), v128.load(before, 121), v128.load(before, 159)),
+  )
 }
 
 /** Four vectors of words as the rows of a square: writes its columns. */
