@@ -8,7 +8,7 @@ import { CLI, type Ended, reftar, run, scratch, shell, started, unprivileged, un
 import { compareTrees } from './support/compare-trees.js'
 import { tracing } from './support/extractor.js'
 import { testDirectory } from './support/filesystems.js'
-import { loggedCalls } from './support/injected.js'
+import { BARE, loggedCalls } from './support/injected.js'
 import { MIB, namesBelow, noise, reflink } from './support/trees.js'
 
 process.umask(0o022)
@@ -295,6 +295,18 @@ t.test('a pipe that others hold, too, does not become non-blocking', tracing, as
     ofStdout.filter(({ line }) => /FIONBIO|F_SETFL/.test(line)),
     [],
   )
+})
+
+t.test('without /proc', { skip: process.getuid?.() === 0 ? false : 'needs root' }, async t => {
+  const directory = scratch(t)
+  fs.mkdirSync(join(directory, 'tree'))
+  for (let i = 0; i < 12; i++) fs.writeFileSync(join(directory, `tree/${i}`), noise(9 * MIB, i))
+  const { stdout: expected } = await reftar(['create', '-C', directory, 'tree'])
+  const hidden = 'mount --make-rprivate / && mount -t tmpfs none /proc && exec "$@"'
+  const command = [process.execPath, '--expose-gc', CLI, 'create', '-C', directory, 'tree']
+  const made = await run([...BARE, 'unshare', '--mount', 'sh', '-c', hidden, 'sh', ...command])
+  t.equal(made.code, 0, made.stderr)
+  t.ok(made.stdout.equals(expected), 'the same archive')
 })
 
 t.test('nobody takes what is written', async t => {

@@ -22,10 +22,19 @@ export function collectOften(): void {
     least = Math.min(least, external)
     const garbage = external - least
     if (garbage < LESS_GARBAGE) return
-    if (garbage < MOST_GARBAGE && process.memoryUsage.rss() < MUCH_MEMORY) return
+    if (garbage < MOST_GARBAGE && !takesMuch()) return
     gc()
     // Another thread frees it: how much is left is seen the next time.
     least = Number.POSITIVE_INFINITY
   }
   setInterval(collect, INTERVAL).unref()
+}
+
+function takesMuch(): boolean {
+  try {
+    return process.memoryUsage.rss() > MUCH_MEMORY
+  } catch {
+    // Without /proc, it cannot be told.
+    return false
+  }
 }
